@@ -1,0 +1,57 @@
+"""A classification data set held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs (float32, one sample a row) and targets (int64 class numbers).
+
+    The second pair is what a run is judged by. `split` says what it is: "test", or
+    "validation" after `holdout`.
+    """
+
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    classes: int
+    split: str = "test"
+
+    def holdout(self, count: int, *, seed: int = 0) -> Dataset:
+        """Judge by `count` training samples instead of the test set, which is dropped.
+
+        The samples are the last `count` of a shuffle of the training set keyed by `seed`, so
+        every run of a sweep is judged by the same ones. `count` 0 returns the data set itself.
+        Raises ValueError unless 0 <= count < training samples.
+        """
+        samples = len(self.train_targets)
+        if not 0 <= count < samples:
+            raise ValueError(f"holdout={count}: must be from 0 to {samples - 1} samples")
+        if count == 0:
+            return self
+        order = torch.randperm(samples, generator=torch.Generator().manual_seed(seed))
+        kept, held = order[:-count], order[-count:]
+        return replace(
+            self,
+            train_inputs=self.train_inputs[kept],
+            train_targets=self.train_targets[kept],
+            test_inputs=self.train_inputs[held],
+            test_targets=self.train_targets[held],
+            split="validation",
+        )
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same data set with its four tensors on `device`."""
+        return replace(
+            self,
+            train_inputs=self.train_inputs.to(device),
+            train_targets=self.train_targets.to(device),
+            test_inputs=self.test_inputs.to(device),
+            test_targets=self.test_targets.to(device),
+        )

@@ -1,0 +1,31 @@
+"""Fixtures shared by every folder of tests."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def mnist_folder(tmp_path_factory):
+    """A folder laid out as WIDEVALLEY_DATA is, holding the real MNIST files, or None."""
+    named = os.environ.get("WIDEVALLEY_DATA")
+    if named and (Path(named) / "mnist").is_dir():
+        return Path(named)
+    if (SHARED / "mnist").is_dir():
+        folder = tmp_path_factory.mktemp("data")
+        shutil.copytree(SHARED / "mnist", folder / "mnist")
+        return folder
+    return None
+
+
+@pytest.fixture
+def real_data(mnist_folder, monkeypatch):
+    """WIDEVALLEY_DATA set to real MNIST; skips the test where there is none."""
+    if mnist_folder is None:
+        pytest.skip("no real MNIST: set WIDEVALLEY_DATA to a folder holding mnist/*.gz")
+    monkeypatch.setenv("WIDEVALLEY_DATA", str(mnist_folder))
+    return mnist_folder
