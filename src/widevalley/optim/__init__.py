@@ -1,0 +1,19 @@
+"""Optimizers that look for wide valleys; the ground floor, which needs torch and nothing else."""
+
+from widevalley.optim import scoping
+from widevalley.optim._anchored import AnchoredOptimizer
+from widevalley.optim.batch_norm import recompute_batch_norm
+from widevalley.optim.entropy_adam import EntropyAdam
+from widevalley.optim.entropy_sgd import EntropySGD
+from widevalley.optim.local_entropy import LocalEntropy
+from widevalley.optim.sgld import SGLD
+
+__all__ = [
+    "SGLD",
+    "AnchoredOptimizer",
+    "EntropyAdam",
+    "EntropySGD",
+    "LocalEntropy",
+    "recompute_batch_norm",
+    "scoping",
+]

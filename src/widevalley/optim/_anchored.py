@@ -1,0 +1,202 @@
+"""What every optimizer with an anchor shares: the clock, joining, the swap.
+
+Per parameter the state holds
+
+    anchor      x, in float32 where the parameter is narrower
+    mean        mu, the running mean of the walk, likewise
+    walker      x', only where the parameter is narrower than float32 (else the parameter is x')
+    joined      False until the parameter's first walk; till then the parameter is its own anchor
+    walked      whether it took a step in the walk in progress
+
+and the buffers of the rules in use. While the parameters hold the anchor, the slot "anchor"
+holds the walker (where there is no "walker").
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, overload
+
+import torch
+from torch import Tensor
+
+from widevalley.optim._checked import CheckedOptimizer, Group, State
+from widevalley.optim._tensors import is_narrow, numbers
+from widevalley.optim.scoping import as_schedule
+
+
+class AnchoredOptimizer(CheckedOptimizer, ABC):
+    """An optimizer whose parameters walk around an anchor that moves every L-th step.
+
+    Subclasses say how the walkers of a group move and how its anchors do.
+    """
+
+    _clock: ClassVar = {"inner_step": 0, "outer_step": 0, "at_anchor": False}
+
+    @abstractmethod
+    def _walk(self, groups: list[Group]) -> None:
+        """Move the walkers of these groups by one Langevin step and average them."""
+
+    @abstractmethod
+    def _move_anchors(self, groups: list[Group]) -> None:
+        """Move the anchors of these groups, by the pseudo-gradient x - mu."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One gradient, one Langevin step; every ``langevin_steps``-th also moves the anchor.
+
+        A group whose lr is 0 does not move at all; where that is every group, the clock stands
+        still too. ``closure``, if given, is called once, first, and its loss is returned.
+
+        Raises:
+            RuntimeError: the parameters hold the anchor (`eval` without `train`).
+            ValueError: a gradient is sparse; nothing has been written then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self.param_groups[0]["at_anchor"]:
+            raise RuntimeError("the parameters hold the anchor: call train() before step()")
+        self._check_gradients()
+        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
+        if moving:
+            self._walk(moving)
+            self._tick(moving)
+        return loss
+
+    def _tick(self, moving: list[Group]) -> None:
+        first = self.param_groups[0]
+        inner, outer = first["inner_step"] + 1, first["outer_step"]
+        if inner >= first["langevin_steps"]:
+            self._move_anchors(moving)
+            for group in moving:
+                for p, state in self._walked(group):
+                    self._restart_walk(p, state)
+            inner, outer = 0, outer + 1
+        self._set_clock(inner_step=inner, outer_step=outer)
+
+    def scope(self, group: int = 0) -> float:
+        """gamma(t) of the walk in progress, for the group of this number."""
+        return scope(self.param_groups[group])
+
+    # --- who walks --------------------------------------------------------------------------
+
+    def _walkers(self, group: Group) -> Iterator[tuple[int, Tensor, State]]:
+        """The parameters of the group that take this step, each with its number and state."""
+        for index, p in enumerate(group["params"], self._first_index(group)):
+            if p.grad is None:
+                continue
+            state = self._state_of(p, group)
+            if not state["joined"]:
+                if group["inner_step"] != 0:
+                    continue
+                _join(p, state)
+            state["walked"] = True
+            yield index, p, state
+
+    def _walked(self, group: Group) -> Iterator[tuple[Tensor, State]]:
+        """The parameters of the group that took a step in the walk that ends now."""
+        for p in group["params"]:
+            state = self.state.get(p)
+            if state and state["walked"] and p.requires_grad:
+                yield p, state
+
+    def _restart_walk(self, p: Tensor, state: State) -> None:
+        """Line 1: x', mu <- x."""
+        for name in ("mean", "walker"):
+            if name in state:
+                numbers(state[name]).copy_(numbers(state["anchor"]))
+        numbers(p).copy_(numbers(state["anchor"]))
+        state["walked"] = False
+
+    # --- walker or anchor in the parameters -------------------------------------------------
+
+    def train(self, mode: bool = True) -> None:
+        """Make the parameters hold the walker (the anchor with ``mode=False``); idempotent."""
+        self._show(anchor=not mode)
+
+    def eval(self) -> None:
+        """Make the parameters hold the anchor, the weights the method stands for; idempotent."""
+        self._show(anchor=True)
+
+    @contextmanager
+    def at_anchor(self) -> Iterator[None]:
+        """Hold the anchor inside the block, and what was held before, bit for bit, after it.
+
+        Evaluate and save the model here.
+        """
+        before = self.param_groups[0]["at_anchor"]
+        self.eval()
+        try:
+            yield
+        finally:
+            self._show(anchor=before)
+
+    @torch.no_grad()
+    def _show(self, *, anchor: bool) -> None:
+        if self.param_groups[0]["at_anchor"] == anchor:
+            return
+        for p, state in self.state.items():
+            if state["joined"]:
+                _swap(p, state, to_anchor=anchor)
+        self._set_clock(at_anchor=anchor)
+
+    # --- state ------------------------------------------------------------------------------
+
+    _widens = True
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as torch does; amid a walk it joins at the next anchor update."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            if p.requires_grad:
+                self._state_of(p, group)
+
+    @torch.no_grad()
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        state: State = self.state[p]
+        if not state:
+            narrow = self._widens and is_narrow(p)
+            anchor = p.detach().to(torch.float32 if narrow else p.dtype, copy=True)
+            state.update(anchor=anchor, mean=anchor.clone(), joined=False, walked=False)
+            if narrow:
+                state["walker"] = anchor.clone()
+        for name in self._buffers(group):
+            if name not in state:
+                state[name] = torch.zeros_like(state["anchor"])
+        return state
+
+    def _buffers(self, group: Group) -> tuple[str, ...]:
+        """Names of the zero-initialised tensors that the rules of this group keep."""
+        return ()
+
+
+def scope(group: Group) -> float:
+    """gamma(t) = gamma0 growth(t), t the group's count of outer updates."""
+    return float(group["gamma"]) * as_schedule(group["gamma_growth"])(group["outer_step"])
+
+
+def _join(p: Tensor, state: State) -> None:
+    """Adopt the parameter as it is now, whatever was loaded into it since construction."""
+    for name in ("anchor", "mean", "walker"):
+        if name in state:
+            numbers(state[name]).copy_(numbers(p))
+    state["joined"] = True
+
+
+def _swap(p: Tensor, state: State, *, to_anchor: bool) -> None:
+    if "walker" in state:
+        numbers(p).copy_(numbers(state["anchor" if to_anchor else "walker"]))
+        return
+    held, other = numbers(p), numbers(state["anchor"])
+    kept = held.clone()
+    held.copy_(other)
+    other.copy_(kept)

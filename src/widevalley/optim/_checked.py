@@ -1,0 +1,101 @@
+"""An optimizer that checks what it is given and whose state survives a checkpoint bit for bit."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT, StateDict
+
+from widevalley.optim._tensors import check_gradient, check_parameter
+from widevalley.optim._validation import SHARED, check_group
+
+Group = dict[str, Any]
+State = dict[str, Any]
+
+
+class CheckedOptimizer(Optimizer):
+    """torch's Optimizer with every setting checked, and state tensors that keep their dtype."""
+
+    # Counters and modes that all groups share, as plain values inside the groups: there they
+    # survive wrappers, state_dict and weights-only loading.
+    _clock: ClassVar[Mapping[str, int | bool]]
+
+    def __init__(self, params: ParamsT, defaults: Group) -> None:
+        check_group(defaults)
+        super().__init__(params, {**defaults, **self._clock})
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as torch does.
+
+        Raises:
+            ValueError: a setting is out of its range or differs from that of the other groups
+                though all share it, or a parameter is of a kind that is not supported. Nothing
+                has been added then.
+        """
+        group = {**self.defaults, **param_group}
+        check_group(group)
+        if self.param_groups:
+            first = self.param_groups[0]
+            for name in SHARED:
+                if name in first and group[name] != first[name]:
+                    raise ValueError(
+                        f"{name} is one for all groups, {first[name]!r}, got {group[name]!r}"
+                    )
+            param_group.update({name: first[name] for name in self._clock})
+        given = param_group["params"]
+        param_group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        for i, entry in enumerate(param_group["params"]):
+            p = entry[1] if isinstance(entry, tuple) else entry
+            check_parameter(type(self).__name__, p, f"parameter {i}")
+        super().add_param_group(param_group)
+
+    def _set_clock(self, **values: Any) -> None:
+        for group in self.param_groups:
+            group.update(values)
+
+    def _check_gradients(self) -> None:
+        for g, group in enumerate(self.param_groups):
+            for i, p in enumerate(group["params"]):
+                if p.grad is not None:
+                    check_gradient(type(self).__name__, p.grad, f"parameter {i} of group {g}")
+
+    def _first_index(self, group: Group) -> int:
+        """The number, over all groups, of the first parameter of this one."""
+        first = 0
+        for other in self.param_groups:
+            if other is group:
+                break
+            first += len(other["params"])
+        return first
+
+    def state_dict(self) -> StateDict:
+        """torch's state_dict, of plain values and tensors alone.
+
+        A schedule given as ``gamma_growth`` is left out, as torch leaves out a LambdaLR's
+        functions: construct with the same one to resume.
+        """
+        packed = super().state_dict()
+        for group in packed["param_groups"]:
+            if callable(group.get("gamma_growth")):
+                del group["gamma_growth"]
+        return packed
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared."""
+        growths = [group.get("gamma_growth") for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        saved = [key for group in state_dict["param_groups"] for key in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for key, p in zip(saved, params, strict=True):
+            for name, value in state_dict["state"].get(key, {}).items():
+                if isinstance(value, Tensor):
+                    self.state[p][name] = value.detach().to(p.device, copy=True)
+        for group, growth in zip(self.param_groups, growths, strict=True):
+            if growth is not None:
+                group.setdefault("gamma_growth", growth)
+
+
+def own_arguments(arguments: dict[str, Any]) -> Group:
+    """The settings among the ``locals()`` of an optimizer's constructor."""
+    return {k: v for k, v in arguments.items() if k not in ("self", "params", "__class__")}

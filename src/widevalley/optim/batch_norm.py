@@ -1,0 +1,78 @@
+"""Batch-norm statistics for weights other than those the training saw."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextmanager
+def recompute_batch_norm(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    forward: Callable[[Any], object] | None = None,
+) -> Iterator[None]:
+    """Inside the block, batch norm uses statistics of ``loader`` at the present weights.
+
+    The statistics are means over the samples of the loader (each batch weighs by its size), taken
+    in one pass with dropout off. After the block everything is as it was, bit for bit: running
+    statistics, counters, the modes of all modules, and torch's global generators. Give it
+    training data::
+
+        with optimizer.at_anchor(), recompute_batch_norm(model, train_loader):
+            evaluate(model)
+
+    Args:
+        model: a module; without batch norm that keeps statistics the loader is not read.
+        loader: batches; a batch is a tensor, or a tuple or list whose first entry is one.
+        forward: called with each batch instead of ``model(inputs)``.
+
+    Raises:
+        ValueError: the loader is empty.
+    """
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not layers:
+        yield
+        return
+    modes = {module: module.training for module in model.modules()}
+    kept = [({k: v.clone() for k, v in m.named_buffers(recurse=False)}, m.momentum) for m in layers]
+    try:
+        model.eval()
+        _estimate(model, layers, loader, forward)
+        yield
+    finally:
+        for layer, (buffers, momentum) in zip(layers, kept, strict=True):
+            for name, value in buffers.items():
+                getattr(layer, name).copy_(value)
+            layer.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@torch.no_grad()
+def _estimate(
+    model: nn.Module,
+    layers: list[_BatchNorm],
+    loader: Iterable[Any],
+    forward: Callable[[Any], object] | None,
+) -> None:
+    device = layers[0].running_mean.device  # type: ignore[union-attr]
+    seen = 0
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for batch in loader:
+            inputs: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
+            seen += len(inputs)
+            for layer in layers:
+                layer.train()
+                layer.momentum = len(inputs) / seen
+            if forward is None:
+                model(inputs.to(device))
+            else:
+                forward(batch)
+    if not seen:
+        raise ValueError("loader must yield at least one batch, got none")
+    model.eval()

@@ -1,0 +1,97 @@
+"""Scoping: how the scope gamma grows over the outer updates.
+
+A schedule is any callable that maps the count t = 0, 1, 2, … of outer updates to the factor
+gamma(t) / gamma0. Those of the paper (section 4.3) stand here; a plain number r as
+``gamma_growth`` means ``Exponential(r)``.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from widevalley.optim._validation import at_least, check, positive
+
+Schedule = Callable[[int], float]
+
+# exp of more than this is no float; the walk caps its pull long before.
+_LARGEST_EXPONENT = 700.0
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """gamma(t) = gamma0 (1 + rate)^t, the paper's scoping; rate > -1."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check("rate", self.rate, lambda r: r > -1, "> -1")
+
+    def __call__(self, t: int) -> float:
+        """Return gamma(t) / gamma0."""
+        return math.exp(min(t * math.log1p(self.rate), _LARGEST_EXPONENT))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """gamma(t) = gamma0 (1 + rate t); rate >= 0."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check("rate", self.rate, *at_least(0))
+
+    def __call__(self, t: int) -> float:
+        """Return gamma(t) / gamma0."""
+        return 1.0 + self.rate * t
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """gamma(t) = gamma0 (1 + rate t²); rate >= 0."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        check("rate", self.rate, *at_least(0))
+
+    def __call__(self, t: int) -> float:
+        """Return gamma(t) / gamma0."""
+        return 1.0 + self.rate * t * t
+
+
+@dataclass(frozen=True)
+class Saturating:
+    """gamma(t) = gamma0 (1 - exp(-tau t)); tau > 0. The first walk (t = 0) has no pull at all."""
+
+    tau: float
+
+    def __post_init__(self) -> None:
+        check("tau", self.tau, *positive())
+
+    def __call__(self, t: int) -> float:
+        """Return gamma(t) / gamma0."""
+        return -math.expm1(-self.tau * t)
+
+
+@dataclass(frozen=True)
+class TotalGrowth:
+    """gamma(t) = gamma0 factor^(t / updates), held at gamma0 factor from t = updates on.
+
+    ``updates`` counts outer updates: gradient evaluations / langevin_steps. Both > 0.
+    """
+
+    factor: float
+    updates: int
+
+    def __post_init__(self) -> None:
+        check("factor", self.factor, *positive())
+        check("updates", self.updates, *positive())
+
+    def __call__(self, t: int) -> float:
+        """Return gamma(t) / gamma0."""
+        return math.exp(math.log(self.factor) * min(t / self.updates, 1.0))
+
+
+def as_schedule(growth: float | Schedule) -> Schedule:
+    """The schedule that ``gamma_growth`` stands for: itself, or Exponential of a number."""
+    return growth if callable(growth) else Exponential(growth)

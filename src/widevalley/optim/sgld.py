@@ -1,0 +1,108 @@
+"""SGLD: stochastic gradient Langevin dynamics, the sampler that the walk is built on."""
+
+import math
+from collections.abc import Callable
+from typing import ClassVar, overload
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+from widevalley.optim._algorithm import Walk, langevin_step_
+from widevalley.optim._checked import CheckedOptimizer, Group, own_arguments
+from widevalley.optim._noise import gaussian
+from widevalley.optim._tensors import is_narrow, numbers
+
+
+class SGLD(CheckedOptimizer):
+    r"""Stochastic gradient Langevin dynamics: SGD with Gaussian noise.
+
+    ::
+
+        x <- x - lr (∇f(x) + weight_decay x) + sqrt(lr) noise N(0, I)
+
+    For small lr it samples exp(-(2 / noise²) f(x)): inverse temperature beta is
+    ``noise = sqrt(2 / beta)``, so with f the mean loss over N samples the posterior itself is
+    ``noise = sqrt(2 / N)``. Welling & Teh's step eta_t is 2 lr / N in their sum over samples.
+    The paper's baseline anneals lr as eta / (1 + t)^b: use torch's LambdaLR.
+
+    Args:
+        params: parameters or groups, each with its own lr, noise and weight_decay.
+        lr: rate >= 0; 0 moves nothing.
+        noise: eps >= 0.
+        weight_decay: L2 coefficient >= 0, a Gaussian prior as part of f.
+        seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
+            global generator is never touched. Chains want different workers.
+        maximize: ascend f.
+
+    Raises:
+        ValueError: a setting out of its range; the message names it and what is allowed.
+
+    Source: Welling & Teh, ICML 2011; Chaudhari et al., ICLR 2017, Appendix C.
+    """
+
+    _clock: ClassVar = {"steps": 0}
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.1,
+        *,
+        noise: float = 1e-4,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        worker: int = 0,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, own_arguments(locals()))
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One gradient, one step. ``closure``, if given, is called once, first.
+
+        Raises:
+            ValueError: a gradient is sparse; nothing has been written then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._check_gradients()
+        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
+        for group in moving:
+            self._move(group)
+        if moving:
+            self._set_clock(steps=self.param_groups[0]["steps"] + 1)
+        return loss
+
+    def _move(self, group: Group) -> None:
+        lr = float(group["lr"])
+        walk = Walk(
+            lr=lr,
+            gamma=0.0,
+            thermal=float(group["noise"]) * math.sqrt(lr),
+            averaging=1.0,
+            weight_decay=float(group["weight_decay"]),
+            sign=-1.0 if group["maximize"] else 1.0,
+        )
+        for index, p in enumerate(group["params"], self._first_index(group)):
+            if p.grad is None:
+                continue
+            x = numbers(self.state[p].get("walker", p))
+            key = (group["seed"], group["worker"], group["steps"], 0, index)
+            noise = gaussian(x, *key) if walk.thermal else None
+            langevin_step_(x, x, numbers(p.grad), noise, None, walk)
+            if "walker" in self.state[p]:
+                numbers(p).copy_(x)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as torch does."""
+        super().add_param_group(param_group)
+        for p in self.param_groups[-1]["params"]:
+            if is_narrow(p):
+                self.state[p]["walker"] = p.detach().float()
