@@ -85,21 +85,19 @@ def check_group(group: Mapping[str, Any]) -> None:
             _check_betas(name, group[name])
     if "gamma_growth" in group:
         _check_growth(group["gamma_growth"])
-    if "convention" in group:
-        _check_convention(group)
+    if "averaging" in group:
+        _check_averaging(group["averaging"], group.get("convention", "paper"))
+    if group.get("convention") == "released" and group.get("momentum"):
+        raise ValueError(
+            "momentum must be 0 with convention='released', whose outer step has none, "
+            f"got {group['momentum']!r}"
+        )
 
 
-def _check_convention(group: Mapping[str, Any]) -> None:
-    convention, averaging = group["convention"], group["averaging"]
+def _check_averaging(averaging: Any, convention: Any) -> None:
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {CONVENTIONS}, got {convention!r}")
-    if convention == "paper":
+    if convention == "released":
+        check("averaging", averaging, *below_one())
+    else:
         check("averaging", averaging, lambda a: 0 < a <= 1, "in (0, 1]")
-        return
-    check("averaging", averaging, *below_one())
-    momentum = group.get("momentum", 0)
-    if momentum:
-        raise ValueError(
-            f"momentum must be 0 with convention='released', whose outer step has none, "
-            f"got {momentum!r}"
-        )

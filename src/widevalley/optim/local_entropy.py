@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim._checked import Group, State
 from widevalley.optim._langevin_walk import pseudo_gradient, walk_noise, walk_settings
 from widevalley.optim._tensors import numbers
+from widevalley.optim._validation import check_group
 from widevalley.optim.scoping import Schedule
 
 
@@ -132,6 +134,8 @@ class LocalEntropy(AnchoredOptimizer):
         """
         if not any(param_group is group for group in self.outer.param_groups):
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
+            check_group({**self.defaults, **param_group})
+            check_group(inner)
             self.outer.add_param_group(param_group)
             try:
                 self.inner.add_param_group(inner)
@@ -158,8 +162,8 @@ class LocalEntropy(AnchoredOptimizer):
             if name not in state_dict:
                 raise ValueError(f"state_dict must hold {name!r}, as LocalEntropy's does")
         super().load_state_dict(state_dict)
-        self.inner.load_state_dict(state_dict["inner"])
-        self.outer.load_state_dict(state_dict["outer"])
+        self.inner.load_state_dict(deepcopy(state_dict["inner"]))
+        self.outer.load_state_dict(deepcopy(state_dict["outer"]))
         self.outer.param_groups = list(self.param_groups)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""The swap between walker and anchor."""
+
+import pytest
+import torch
+
+from tests.optim.optimizers import ANCHORED
+from tests.optim.problems import mlp, same, train, weights
+from widevalley import EntropySGD
+
+anchored = pytest.mark.parametrize("info", ANCHORED, ids=str)
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+
+
+@anchored
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_hundred_swaps_leave_every_bit_alone(info, dtype):
+    model = mlp(dtype=dtype)
+    optimizer = info.build(model.parameters())
+    train(model, optimizer, range(4))
+    walker, state = weights(model), str(optimizer.state_dict())
+    with optimizer.at_anchor():
+        anchor = weights(model)
+    assert not same(walker, anchor)
+    for _ in range(100):
+        optimizer.eval()
+        assert same(anchor, weights(model))
+        optimizer.train()
+        assert same(walker, weights(model))
+    assert state == str(optimizer.state_dict())
+
+
+@anchored
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_looking_at_the_anchor_does_not_change_training(info, dtype):
+    model, twin = mlp(dtype=dtype), mlp(dtype=dtype)
+    ours, theirs = info.build(model.parameters()), info.build(twin.parameters())
+    for i in range(8):
+        train(model, ours, [i])
+        train(twin, theirs, [i])
+        with ours.at_anchor():
+            pass
+    assert same(weights(model), weights(twin))
+
+
+@anchored
+def test_the_swap_is_idempotent_and_nests(info):
+    model = mlp()
+    optimizer = info.build(model.parameters())
+    train(model, optimizer, range(4))
+    walker = weights(model)
+    optimizer.train()
+    assert same(walker, weights(model))
+    with optimizer.at_anchor():
+        anchor = weights(model)
+        optimizer.eval()
+        with optimizer.at_anchor():
+            assert same(anchor, weights(model))
+        assert same(anchor, weights(model))
+    assert same(walker, weights(model))
+    optimizer.train(False)
+    with optimizer.at_anchor():
+        pass
+    assert same(anchor, weights(model)), "what was held before the block is held after it"
+
+
+@anchored
+def test_an_error_inside_the_block_still_swaps_back(info):
+    model = mlp()
+    optimizer = info.build(model.parameters())
+    train(model, optimizer, range(4))
+    walker = weights(model)
+    with pytest.raises(KeyError), optimizer.at_anchor():
+        raise KeyError
+    assert same(walker, weights(model))
+
+
+@anchored
+def test_a_step_at_the_anchor_is_refused(info):
+    model = mlp()
+    optimizer = info.build(model.parameters())
+    train(model, optimizer, range(4))
+    optimizer.eval()
+    anchor = weights(model)
+    with pytest.raises(RuntimeError, match=r"hold the anchor: call train\(\)"):
+        train(model, optimizer, [4])
+    assert same(anchor, weights(model))
+
+
+@anchored
+def test_at_the_end_of_a_walk_walker_and_anchor_are_one(info):
+    model = mlp()
+    optimizer = info.build(model.parameters(), langevin_steps=3)
+    for i in range(9):
+        train(model, optimizer, [i])
+        walker = weights(model)
+        with optimizer.at_anchor():
+            assert same(walker, weights(model)) == (i % 3 == 2)
+
+
+def test_the_scope_grows_with_outer_updates_and_may_be_set_like_lr():
+    model = mlp()
+    optimizer = EntropySGD(model.parameters(), langevin_steps=2, gamma=0.5, gamma_growth=0.1)
+    scopes = []
+    for i in range(6):
+        scopes.append(optimizer.scope())
+        train(model, optimizer, [i])
+    assert scopes == pytest.approx([0.5, 0.5, 0.55, 0.55, 0.605, 0.605])
+    optimizer.param_groups[0]["gamma"] = 1.0
+    assert optimizer.scope() == pytest.approx(1.1**3)
