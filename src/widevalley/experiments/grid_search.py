@@ -1,0 +1,119 @@
+"""A grid over any settings of a run, judged on training samples held out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from widevalley.experiments.recipe import Recipe, run_path
+from widevalley.experiments.series import seeds_of
+from widevalley.training import Bars, Diverged, RunConfig, RunFolder, run
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of a grid and the runs made at it."""
+
+    point: Mapping[str, Any]
+    """Values by dotted field name."""
+    folders: tuple[RunFolder, ...]
+
+    @property
+    def errors(self) -> list[float]:
+        """Validation error in percent of each run; infinite where it diverged."""
+        return [_final(folder, "validation_error") for folder in self.folders]
+
+    @property
+    def error(self) -> float:
+        """Mean validation error in percent."""
+        return math.fsum(self.errors) / len(self.errors)
+
+    @property
+    def loss(self) -> float:
+        """Mean validation loss in nats."""
+        return math.fsum(_final(f, "validation_loss") for f in self.folders) / len(self.folders)
+
+
+def _final(folder: RunFolder, name: str) -> float:
+    return float(folder.records[-1][name]) if folder.finished else math.inf
+
+
+def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
+    """`config` with the field of this dotted name ("dropout", "optimizer.lr") replaced.
+
+    Raises ValueError where there is no such field.
+    """
+    outer, _, inner = name.partition(".")
+    known = outer in config.__dataclass_fields__
+    if known and inner and inner in config.optimizer.__dataclass_fields__:
+        changed: dict[str, Any] = {inner: value}
+        return replace(config, optimizer=replace(config.optimizer, **changed))
+    if not known or inner or outer == "optimizer":
+        raise ValueError(f"{name}: {config.optimizer.name} runs have no such setting")
+    changed = {outer: value}
+    return replace(config, **changed)
+
+
+def grid(
+    config: RunConfig, values: Mapping[str, Sequence[Any]]
+) -> list[tuple[dict[str, Any], RunConfig]]:
+    """Every combination of the values, each with the configuration it makes of `config`."""
+    points = [
+        dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())
+    ]
+    return [(point, _at(config, point)) for point in points]
+
+
+def _at(config: RunConfig, point: Mapping[str, Any]) -> RunConfig:
+    for name, value in point.items():
+        config = set_field(config, name, value)
+    return config
+
+
+def label(point: Mapping[str, Any]) -> str:
+    """A folder name for a point of the grid."""
+    return ",".join(f"{name}={_plain(value)}" for name, value in point.items()) or "default"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "_".join(map(_plain, value))
+    return str(value)
+
+
+def sweep(
+    recipe: Recipe,
+    config: RunConfig,
+    values: Mapping[str, Sequence[Any]],
+    seeds: int,
+    root: Path,
+    *,
+    command: str = "",
+) -> list[Trial]:
+    """Run the grid and return its trials, the lowest validation error first (then loss).
+
+    Runs live under ROOT/RECIPE/sweeps/OPTIMIZER/POINT/seed-N; finished ones are not run again.
+    A trial that diverges counts as infinitely bad. Raises ValueError where nothing is held out.
+    """
+    if config.holdout == 0:
+        raise ValueError("holdout=0: a sweep must not be judged by the test set; hold some out")
+    trials = []
+    with Bars() as bars:
+        for point, at in grid(config, values):
+            name = label(point)
+            folders = []
+            for one in seeds_of(at, seeds):
+                where = ("sweeps", one.optimizer.name, name)
+                path = run_path(root, recipe, *where, seed=one.seed)
+                bar = bars.run(f"{one.optimizer.name} {name} seed {one.seed}")
+                try:
+                    run(recipe.task, one, path, progress=bar, command=command)
+                except Diverged as error:
+                    bars.console.print(str(error), markup=False, soft_wrap=True)
+                folders.append(RunFolder(path))
+            trials.append(Trial(point, tuple(folders)))
+    return sorted(trials, key=lambda trial: (trial.error, trial.loss))

@@ -1,0 +1,49 @@
+"""Runs one after another, each with its bar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from widevalley.experiments.recipe import Recipe, check_equal_cost, run_path
+from widevalley.training import Bars, RunConfig, RunFolder, run
+
+
+def seeds_of(config: RunConfig, count: int) -> list[RunConfig]:
+    """The same run with `count` seeds in a row, from its own on."""
+    if count < 1:
+        raise ValueError(f"seeds={count}: must be at least 1")
+    return [replace(config, seed=config.seed + k) for k in range(count)]
+
+
+def train(
+    recipe: Recipe, configs: Iterable[RunConfig], root: Path, *, command: str = ""
+) -> list[RunFolder]:
+    """Run each configuration to its end, under ROOT/RECIPE/OPTIMIZER/seed-N.
+
+    Raises what `widevalley.training.run` raises, at the first run that does.
+    """
+    with Bars() as bars:
+        return [
+            run(
+                recipe.task,
+                config,
+                run_path(root, recipe, config.optimizer.name, seed=config.seed),
+                progress=bars.run(f"{recipe.name} {config.optimizer.name} seed {config.seed}"),
+                command=command,
+            )
+            for config in configs
+        ]
+
+
+def compare(
+    recipe: Recipe, configs: Sequence[RunConfig], seeds: int, root: Path, *, command: str = ""
+) -> list[RunFolder]:
+    """Train several optimizers with `seeds` seeds each, at equal gradient evaluations.
+
+    Raises ValueError where the configurations cost differently, and what `train` raises.
+    """
+    check_equal_cost(configs)
+    runs = [one for config in configs for one in seeds_of(config, seeds)]
+    return train(recipe, runs, root, command=command)

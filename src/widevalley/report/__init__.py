@@ -1,0 +1,19 @@
+"""Run folders in; tables, pictures and results folders out."""
+
+from widevalley.report.curves import draw_curves
+from widevalley.report.groups import Group, find_groups, group_runs
+from widevalley.report.results import write_report, write_results
+from widevalley.report.table import markdown_table, rich_table
+from widevalley.report.trials import trial_table
+
+__all__ = [
+    "Group",
+    "draw_curves",
+    "find_groups",
+    "group_runs",
+    "markdown_table",
+    "rich_table",
+    "trial_table",
+    "write_report",
+    "write_results",
+]

@@ -1,0 +1,70 @@
+"""Table and picture beside the runs, or a copy of finished runs to keep."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from widevalley.report.curves import draw_curves
+from widevalley.report.groups import Group
+from widevalley.report.table import markdown_table
+
+KEPT = ("config.json", "environment.json", "metrics.jsonl")
+"""What is copied of a run: everything but the checkpoint."""
+
+
+def write_report(groups: Sequence[Group], title: str, folder: Path) -> tuple[Path, Path]:
+    """Write table.md (with commands and environment) and curves.png; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table, curves = folder / "table.md", folder / "curves.png"
+    starts = [start for group in groups for run in group.folders for start in run.environments]
+    table.write_text(
+        f"# {title}\n\n{markdown_table(groups)}\n"
+        "Mean over seeds ± standard error of the mean, at the last gradient evaluation; "
+        "seconds are those of the whole run, evaluations included.\n\n"
+        f"{_listed('Commands', [start['command'] for start in starts])}\n"
+        f"{_listed('Environment', map(_described, starts))}"
+    )
+    draw_curves(groups, title, curves)
+    return table, curves
+
+
+def write_results(groups: Sequence[Group], title: str, folder: Path) -> tuple[Path, Path]:
+    """Copy the runs into `folder`/NAME/seed-N without checkpoints, and report on them there.
+
+    Raises ValueError, before anything is written, where `folder` already holds other runs.
+    """
+    for group in groups:
+        for run in group.folders:
+            _check_same(run.path, folder / group.name / run.path.name)
+    for group in groups:
+        for run in group.folders:
+            target = folder / group.name / run.path.name
+            target.mkdir(parents=True, exist_ok=True)
+            for name in KEPT:
+                if run.path != target:
+                    shutil.copyfile(run.path / name, target / name)
+    return write_report(groups, title, folder)
+
+
+def _check_same(source: Path, target: Path) -> None:
+    config = target / "config.json"
+    if config.exists() and config.read_bytes() != (source / "config.json").read_bytes():
+        raise ValueError(f"{target} holds a run of other settings than {source}")
+
+
+def _listed(head: str, lines: Any) -> str:
+    distinct = [line for line in dict.fromkeys(lines) if line]
+    return f"## {head}\n\n" + "".join(f"    {line}\n" for line in distinct)
+
+
+def _described(start: dict[str, Any]) -> str:
+    source = f"widevalley {start['widevalley']}"
+    if start["commit"]:
+        source += f" ({start['commit'][:12]}{'+' if start['commit'].endswith('+') else ''})"
+    return (
+        f"{source}, python {start['python']}, torch {start['torch']}, {start['device']}, "
+        f"{start['threads']} thread(s), {start['platform']}"
+    )

@@ -1,0 +1,48 @@
+"""One row an optimizer: mean over seeds ± standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from widevalley.report.groups import Group
+
+
+def _cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows, the first column text, the others numbers."""
+    splits = {group.split for group in groups}
+    split = splits.pop() if len(splits) == 1 else "test or validation"
+    heads = ["optimizer", "seeds", f"{split} error, %", f"{split} loss, nats"]
+    heads += ["gradients", "seconds"]
+    return heads, [_row(group) for group in groups]
+
+
+def _row(group: Group) -> list[str]:
+    return [
+        group.name,
+        str(len(group.folders)),
+        group.final(f"{group.split}_error").shown(2),
+        group.final(f"{group.split}_loss").shown(4),
+        f"{group.final('gradients').mean:,.0f}",
+        f"{group.final('seconds').mean:.1f}",
+    ]
+
+
+def rich_table(groups: Sequence[Group], title: str) -> Table:
+    """The table for a terminal."""
+    heads, rows = _cells(groups)
+    table = Table(title=title, box=SIMPLE_HEAD)
+    for k, head in enumerate(heads):
+        table.add_column(head, justify="right" if k else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(groups: Sequence[Group]) -> str:
+    """The same for a text file."""
+    heads, rows = _cells(groups)
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))

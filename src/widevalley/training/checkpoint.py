@@ -1,0 +1,31 @@
+"""Checkpoints: written whole or not at all, loaded without executing code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Replace `path` by `state` in one go: a kill at any moment leaves the old or the new."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The tensors and plain values `save` wrote, on the CPU.
+
+    Raises ValueError naming the file where it is not such a checkpoint.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises anything on a damaged file
+        raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    return state

@@ -1,0 +1,124 @@
+"""The folder of a run: everything about it on disk, and nothing else.
+
+config.json        recipe and settings, all resolved
+environment.json   one entry a start: versions, device, commit, command
+metrics.jsonl      one record a line; the last record of a finished run is marked "final"
+checkpoint.pt      the state to go on from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from widevalley.training import checkpoint
+
+Record = dict[str, Any]
+
+MAY_CHANGE = frozenset({"checkpoint_every"})
+"""Settings that do not decide the outcome of a run."""
+
+
+class RunConflict(ValueError):
+    """The folder holds a run of other settings; the message names them, there and now."""
+
+
+class RunFolder:
+    """Reads and writes one run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings as nested plain values."""
+        config: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        return config
+
+    @property
+    def environments(self) -> list[dict[str, Any]]:
+        """One entry for each start of the run, oldest first."""
+        file = self.path / "environment.json"
+        starts: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+        return starts
+
+    @property
+    def records(self) -> list[Record]:
+        """The metrics; a last line that is not whole yet is left out."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        records = self.records
+        return bool(records) and bool(records[-1].get("final"))
+
+    def check(self, config: dict[str, Any]) -> None:
+        """Raise RunConflict where the folder holds a run of other settings than `config`."""
+        if not (self.path / "config.json").exists():
+            return
+        there, now = _flat(self.config), _flat(config)
+        differing = [
+            f"{name} {_shown(there, name)} there, {_shown(now, name)} now"
+            for name in sorted(there.keys() | now.keys())
+            if name not in MAY_CHANGE and there.get(name) != now.get(name)
+        ]
+        if differing:
+            raise RunConflict(f"{self.path} holds a run of other settings: {'; '.join(differing)}")
+
+    def start(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Make the folder this run's own, and note one more start of it."""
+        self.check(config)
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.path / "config.json", config)
+        _write(self.path / "environment.json", [*self.environments, environment])
+
+    def append(self, record: Record) -> None:
+        """Add a record to the metrics. Raises ValueError where a number is not finite."""
+        line = json.dumps(record, allow_nan=False) + "\n"
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(line)
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint that belongs to the metrics as they stand."""
+        metrics = self.path / "metrics.jsonl"
+        length = 0
+        if metrics.exists():
+            with metrics.open("rb+") as file:
+                os.fsync(file.fileno())
+                length = file.seek(0, os.SEEK_END)
+        checkpoint.save({**state, "metrics_bytes": length}, self.path / "checkpoint.pt")
+
+    def resume(self) -> dict[str, Any] | None:
+        """The last checkpoint, the metrics cut back to what they were at it; None without one."""
+        file = self.path / "checkpoint.pt"
+        state = checkpoint.load(file) if file.exists() else None
+        metrics = self.path / "metrics.jsonl"
+        if metrics.exists():
+            os.truncate(metrics, state["metrics_bytes"] if state else 0)
+        return state
+
+
+def _write(path: Path, value: Any) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names, and tuples as the lists JSON makes of them."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _shown(flat: dict[str, Any], name: str) -> str:
+    return str(flat[name]) if name in flat else "absent"

@@ -1,0 +1,33 @@
+"""What "auto" means on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+
+from widevalley.training.config import RunConfig
+
+
+def resolve(config: RunConfig, *, prefers_bf16: bool) -> RunConfig:
+    """Replace every "auto" by what it means here, so that the run's folder says what was used.
+
+    Raises ValueError for device "cuda" where there is none.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: this machine has none; must be auto or cpu")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if prefers_bf16 and _fast_bf16(device) else "32-true"
+    threads = config.threads or torch.get_num_threads()
+    return replace(config, device=device, precision=precision, threads=threads)
+
+
+def _fast_bf16(device: Literal["cpu", "cuda"]) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,156 @@
+"""The optimizers a run can name: one frozen dataclass of settings each, which builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from widevalley.optim import SGLD, EntropyAdam, EntropySGD
+
+
+@dataclass(frozen=True, kw_only=True)
+class LangevinSettings:
+    """The walk around the anchor, shared by EntropySGD and EntropyAdam."""
+
+    langevin_steps: int = 20
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    langevin_lr: float = 0.1
+    """Rate of a step of the walk; never annealed."""
+    langevin_momentum: float = 0.9
+    """Momentum inside the walk, in [0, 1)."""
+    langevin_nesterov: bool = True
+    """Nesterov's momentum in the walk instead of heavy-ball."""
+    momentum_on_all: bool = False
+    """Let the walk's momentum gather the scope's pull and the noise too, not the gradient alone."""
+    reset_momentum: bool = True
+    """Empty the walk's momentum after each anchor update."""
+    gamma: float = 1e-4
+    """Scope at the start: strength of the pull towards the anchor."""
+    gamma_growth: float = 1e-3
+    """Growth of the scope per anchor update: gamma (1 + growth)^t."""
+    noise: float = 1e-4
+    """Thermal noise: a step of the walk adds sqrt(langevin-lr) noise N(0, 1)."""
+    averaging: float = 0.75
+    """Weight of the newest point in the running mean of the walk, in (0, 1]."""
+    scale_by_gamma: bool = False
+    """Multiply the anchor's step by the scope, as the formula has it and practice has not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropySGDSettings(LangevinSettings):
+    """Entropy-SGD: SGD on the local entropy."""
+
+    name: ClassVar[str] = "entropy-sgd"
+
+    lr: float = 1.0
+    """Rate of the anchor's step at the start; 1 moves it to the mean of the walk."""
+    momentum: float = 0.0
+    """Momentum of the anchor's step, in [0, 1)."""
+    nesterov: bool = True
+    """Nesterov's momentum in the anchor's step, where it has momentum."""
+    weight_decay: float = 0.0
+    """L2 penalty, part of the loss the walk sees."""
+    convention: Literal["paper", "released"] = "paper"
+    """Noise and averaging as the paper's text or as its released code has them."""
+
+    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+        """Make an EntropySGD whose noise is keyed by `seed`."""
+        return EntropySGD(params, **asdict(self), seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyAdamSettings(LangevinSettings):
+    """Entropy-Adam: Adam on the local entropy."""
+
+    name: ClassVar[str] = "entropy-adam"
+
+    lr: float = 1e-3
+    """Rate of the anchor's step at the start."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Memory of the first and second moment, each in [0, 1)."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """L2 penalty, part of the loss the walk sees."""
+    langevin_betas: tuple[float, float] | None = None
+    """Where given, the walk is Adam's, with this memory of the two moments."""
+
+    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+        """Make an EntropyAdam whose noise is keyed by `seed`."""
+        return EntropyAdam(params, **asdict(self), seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDSettings:
+    """SGD, torch's."""
+
+    name: ClassVar[str] = "sgd"
+
+    lr: float = 0.1
+    """Rate at the start."""
+    momentum: float = 0.9
+    """Momentum, in [0, 1)."""
+    nesterov: bool = True
+    """Nesterov's momentum instead of heavy-ball, where there is momentum."""
+    weight_decay: float = 0.0
+    """L2 penalty."""
+
+    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+        """Make torch's SGD; it has no noise, so `seed` is not used."""
+        return torch.optim.SGD(
+            params,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov and self.momentum > 0,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamSettings:
+    """Adam, torch's."""
+
+    name: ClassVar[str] = "adam"
+
+    lr: float = 1e-3
+    """Rate at the start."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Memory of the first and second moment, each in [0, 1)."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: float = 0.0
+    """L2 penalty, added to the gradient."""
+
+    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+        """Make torch's Adam; it has no noise, so `seed` is not used."""
+        return torch.optim.Adam(params, **asdict(self), fused=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGLDSettings:
+    """Stochastic gradient Langevin dynamics."""
+
+    name: ClassVar[str] = "sgld"
+
+    lr: float = 0.1
+    """Rate at the start."""
+    noise: float = 1e-4
+    """Thermal noise: a step adds sqrt(lr) noise N(0, 1)."""
+    weight_decay: float = 0.0
+    """L2 penalty."""
+
+    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+        """Make an SGLD whose noise is keyed by `seed`."""
+        return SGLD(params, **asdict(self), seed=seed)
+
+
+OptimizerSettings = (
+    EntropySGDSettings | EntropyAdamSettings | SGDSettings | AdamSettings | SGLDSettings
+)
+"""Each has a name, an lr (the rate at the start) and build(params, seed)."""

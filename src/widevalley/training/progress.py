@@ -1,0 +1,95 @@
+"""A progress bar a run; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from widevalley.training.folder import Record
+
+LINE_EVERY = 10.0
+"""Seconds between plain lines of a run, its last line apart."""
+
+
+class RunProgress:
+    """What a run tells while it goes; this one keeps it to itself."""
+
+    def start(self, done: int, total: int) -> None:
+        """The run begins at gradient evaluation `done` of `total`."""
+
+    def update(self, done: int) -> None:
+        """`done` gradient evaluations are behind it; called several times a second."""
+
+    def record(self, record: Record) -> None:
+        """It has been evaluated."""
+
+
+class Bars:
+    """Shows one or several runs, as a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} gradients"),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def run(self, name: str) -> RunProgress:
+        """Follow a run under this name."""
+        return _Bar(self._bars, name) if self.console.is_terminal else _Lines(self.console, name)
+
+
+class _Bar(RunProgress):
+    def __init__(self, bars: Progress, name: str) -> None:
+        self._bars, self._name = bars, name
+
+    def start(self, done: int, total: int) -> None:
+        self._task = self._bars.add_task(self._name, total=total, completed=done, said="")
+
+    def update(self, done: int) -> None:
+        self._bars.update(self._task, completed=done)
+
+    def record(self, record: Record) -> None:
+        self._bars.update(self._task, completed=record["gradients"], said=said(record))
+
+
+class _Lines(RunProgress):
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._next = time.monotonic() + LINE_EVERY
+
+    def start(self, done: int, total: int) -> None:
+        self._total = total
+
+    def record(self, record: Record) -> None:
+        if time.monotonic() >= self._next or record.get("final"):
+            self._next = time.monotonic() + LINE_EVERY
+            done = f"{record['gradients']:,}/{self._total:,} gradients"
+            self._console.print(f"{self._name}  {done}  {said(record)}", soft_wrap=True)
+
+
+def said(record: Record) -> str:
+    """Running loss and latest error of a record, in a few words."""
+    split = "validation" if "validation_error" in record else "test"
+    return f"loss {record['train_loss']:.4f}  {split} error {record[f'{split}_error']:.2f} %"
