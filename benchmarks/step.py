@@ -23,7 +23,7 @@ from torch import nn
 from widevalley import EntropySGD
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "large": [(2048, 2048)] * 4,
+    "large": [(2048, 2048)] * 8,
     "mnistfc": [(1024, 784), (1024,), (1024, 1024), (1024,), (10, 1024), (10,)],
     "tiny": [(32, 32)] * 300,
 }
@@ -150,8 +150,8 @@ def main() -> None:
     bytes_a_second = bandwidth(device)
     console = Console(width=100)
     console.print(
-        f"torch {torch.__version__} on {processor(device)}; memory {bytes_a_second / 1e9:.0f} GB/s; "
-        f"median of {given.rounds}"
+        f"torch {torch.__version__} on {processor(device)}; "
+        f"memory {bytes_a_second / 1e9:.0f} GB/s; median of {given.rounds}"
     )
     for name in SHAPES if given.shapes == "all" else [given.shapes]:
         shapes = SHAPES[name]
