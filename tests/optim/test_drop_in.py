@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.optim.optimizers import ANCHORED, OPTIMIZERS
-from tests.optim.problems import backward, close, mlp, same, train, weights
+from tests.optim.problems import backward, batch, close, mlp, same, train, weights
 
 every = pytest.mark.parametrize("info", OPTIMIZERS, ids=str)
 anchored = pytest.mark.parametrize("info", ANCHORED, ids=str)
@@ -189,10 +189,10 @@ def test_with_a_grad_scaler(info):
     ours, theirs = info.build(model.parameters()), info.build(twin.parameters())
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
     for i in range(9):
-        loss = backward(model, i)  # gradients are remade, scaled, below
         model.zero_grad()
         overflow = i == 4
-        loss = torch.nn.functional.cross_entropy(*_logits(model, i))
+        inputs, targets = batch(i)
+        loss = torch.nn.functional.cross_entropy(model(inputs), targets)
         scaler.scale(loss * (float("inf") if overflow else 1.0)).backward()
         scaler.step(ours)
         scaler.update()
@@ -201,17 +201,11 @@ def test_with_a_grad_scaler(info):
     assert close(weights(model), weights(twin), 1e-5)
 
 
-def _logits(model, i):
-    from tests.optim.problems import batch
-
-    inputs, targets = batch(i)
-    return model(inputs), targets
-
-
 @every
-def test_weights_loaded_after_construction_are_adopted(info):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_loaded_after_construction_are_adopted(info, dtype):
     """Checkpoints are often loaded, and replicas made equal, after the optimizer is built."""
-    model, twin = mlp(seed=0), mlp(seed=1)
+    model, twin = mlp(dtype=dtype, seed=0), mlp(dtype=dtype, seed=1)
     ours = info.build(model.parameters())
     model.load_state_dict(twin.state_dict())
     if info.anchored:

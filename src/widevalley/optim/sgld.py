@@ -5,10 +5,11 @@ from collections.abc import Callable
 from typing import ClassVar, overload
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import Walk, langevin_step_
-from widevalley.optim._checked import CheckedOptimizer, Group, own_arguments
+from widevalley.optim._checked import CheckedOptimizer, Group, State, own_arguments
 from widevalley.optim._noise import gaussian
 from widevalley.optim._tensors import is_narrow, numbers
 
@@ -93,16 +94,27 @@ class SGLD(CheckedOptimizer):
         for index, p in enumerate(group["params"], self._first_index(group)):
             if p.grad is None:
                 continue
-            x = numbers(self.state[p].get("walker", p))
+            x = self._master(p)
             key = (group["seed"], group["worker"], group["steps"], 0, index)
             noise = gaussian(x, *key) if walk.thermal else None
             langevin_step_(x, x, numbers(p.grad), noise, None, walk)
-            if "walker" in self.state[p]:
+            if is_narrow(p):
                 numbers(p).copy_(x)
+
+    def _master(self, p: Tensor) -> Tensor:
+        """What the steps add up in: the parameter itself, or its float32 copy."""
+        if not is_narrow(p):
+            return numbers(p)
+        state: State = self.state[p]
+        master = numbers(state["walker"])
+        if not state["joined"]:
+            master.copy_(numbers(p))
+            state["joined"] = True
+        return master
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as torch does."""
         super().add_param_group(param_group)
         for p in self.param_groups[-1]["params"]:
             if is_narrow(p):
-                self.state[p]["walker"] = p.detach().float()
+                self.state[p].update(walker=p.detach().float(), joined=False)
