@@ -238,10 +238,16 @@ def _parse(kind: type[T], default: T, flags: list[str], verb: str, about: str) -
 
 
 def _unboxed(text: str) -> str:
-    """The first paragraph inside tyro's box."""
-    lines = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
-    rule = next((k for k, line in enumerate(lines) if line.startswith("───")), len(lines))
-    return " ".join(lines[:rule])
+    """What a box says under its title; without UTF-8, rules are dashes and there are no sides."""
+    paragraphs: list[list[str]] = [[]]
+    for line in text.splitlines():
+        words = line.strip(" │╭╮╰╯─-")
+        if words:
+            paragraphs[-1].append(line.strip(" │╭╮╰╯─"))
+        if line.startswith("╭") or not words:
+            paragraphs.append([])
+    said = [" ".join(lines) for lines in paragraphs if lines]
+    return said[min(1, len(said) - 1)] if said else "the command line cannot be understood"
 
 
 def _about(recipe: Recipe, config: RunConfig) -> str:

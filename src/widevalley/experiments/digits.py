@@ -24,11 +24,13 @@ def _network(config: RunConfig) -> nn.Module:
     return DigitsMLP(dropout=config.dropout, input_dropout=config.input_dropout)
 
 
-_digits = partial(RunConfig, epochs=60.0, batch_size=32, evaluate_every=2.0, dropout=0.2, threads=1)
+_digits = partial(
+    RunConfig, epochs=100.0, batch_size=32, evaluate_every=2.0, dropout=0.2, threads=1
+)
 
 DIGITS = Recipe(
     task=Task("digits", load_digits, _network),
-    title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits; 60 effective epochs",
+    title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits; 100 effective epochs",
     tuned=(
         _digits(optimizer=EntropySGDSettings()),
         _digits(optimizer=EntropyAdamSettings()),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from widevalley.experiments.recipe import Recipe, run_path
 from widevalley.experiments.series import seeds_of
-from widevalley.training import Bars, Diverged, RunConfig, RunFolder, run
+from widevalley.training import Bars, Diverged, OptimizerSettings, RunConfig, RunFolder, run
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,16 @@ def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
     Raises ValueError where there is no such field.
     """
     outer, _, inner = name.partition(".")
-    known = outer in config.__dataclass_fields__
-    if known and inner and inner in config.optimizer.__dataclass_fields__:
-        changed: dict[str, Any] = {inner: value}
+    changed: dict[str, Any] = {inner or outer: value}
+    if outer == "optimizer" and inner in _names(config.optimizer):
         return replace(config, optimizer=replace(config.optimizer, **changed))
-    if not known or inner or outer == "optimizer":
+    if inner or outer == "optimizer" or outer not in _names(config):
         raise ValueError(f"{name}: {config.optimizer.name} runs have no such setting")
-    changed = {outer: value}
     return replace(config, **changed)
+
+
+def _names(settings: RunConfig | OptimizerSettings) -> set[str]:
+    return {field.name for field in fields(settings)}
 
 
 def grid(

@@ -16,7 +16,7 @@ def trial_table(trials: Sequence[Trial], title: str) -> Table:
     """One row a trial, in the order given: its values, validation error and loss."""
     table = Table(title=title, box=SIMPLE_HEAD)
     for name in trials[0].point:
-        table.add_column(name)
+        table.add_column(name.removeprefix("optimizer."), overflow="fold")
     table.add_column("validation error, %", justify="right")
     table.add_column("validation loss, nats", justify="right")
     for trial in trials:

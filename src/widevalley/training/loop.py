@@ -7,11 +7,10 @@ not used: measured on the digits network they cost 32 us on a step of 209 us, a 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +19,8 @@ from widevalley.training.evaluation import evaluate, judged_weights
 from widevalley.training.schedules import rate_factor
 from widevalley.training.task import Task
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Loop:
@@ -34,12 +34,7 @@ class Loop:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config = config
-        assert config.precision != "auto"
-        self.fabric = Fabric(
-            accelerator="gpu" if config.device == "cuda" else "cpu",
-            devices=1,
-            precision=config.precision,
-        )
+        self.fabric = _fabric(config)
         data = task.load().holdout(config.holdout)
         self.batches = _batches(len(data.train_targets), config)
         self.total = max(1, round(config.epochs * self.batches))
@@ -49,7 +44,8 @@ class Loop:
         self.gradients = 0
         """Gradient evaluations done."""
         self.loss_sum = torch.zeros((), device=self.fabric.device)
-        """Sum of the batch losses since the last evaluation."""
+        """Sum of the batch losses of the last `loss_steps` steps."""
+        self.loss_steps = 0
         self._order = torch.empty(0, dtype=torch.int64)
 
     @property
@@ -77,7 +73,15 @@ class Loop:
             group["lr"] = self.lr
         self.optimizer.step()
         self.loss_sum += loss.detach()
+        self.loss_steps += 1
         self.gradients += 1
+
+    def take_loss(self) -> float:
+        """Mean batch loss since the last call, or NaN or infinity if one was; waits."""
+        mean = float(self.loss_sum) / self.loss_steps
+        self.loss_sum.zero_()
+        self.loss_steps = 0
+        return mean
 
     def judge(self) -> dict[str, float]:
         """Loss and error of the weights the method stands for, on the test or held-out samples."""
@@ -94,7 +98,7 @@ class Loop:
         return {"train_set_loss": loss, "train_set_error": error}
 
     def finite(self) -> bool:
-        """Whether all losses since the last evaluation and all weights are finite; waits."""
+        """Whether all losses not yet taken and all weights are finite; waits."""
         weights = [torch.isfinite(p).all() for p in self.model.parameters()]
         return bool(torch.stack([*weights, torch.isfinite(self.loss_sum)]).all())
 
@@ -105,6 +109,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "gradients": self.gradients,
             "loss_sum": self.loss_sum,
+            "loss_steps": self.loss_steps,
             "rng": torch.get_rng_state(),
         }
         if self.fabric.device.type == "cuda":
@@ -117,6 +122,7 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.gradients = state["gradients"]
         self.loss_sum.copy_(state["loss_sum"])
+        self.loss_steps = state["loss_steps"]
         torch.set_rng_state(state["rng"])
         if self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.fabric.device)
@@ -137,6 +143,15 @@ class Loop:
         generator = torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
         order = torch.randperm(len(self.data.train_targets), generator=generator)
         return order.to(self.fabric.device)
+
+
+def _fabric(config: RunConfig) -> Fabric:
+    from lightning_fabric import Fabric  # takes a second to import, which --help need not wait for
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    assert config.precision != "auto"
+    accelerator = "gpu" if config.device == "cuda" else "cpu"
+    return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
 
 
 def _batches(samples: int, config: RunConfig) -> int:

@@ -64,7 +64,6 @@ class _Run:
         if state:
             self.loop.load_state_dict(state)
         self.evaluate_every = max(1, round(config.evaluate_every * self.loop.batches))
-        self.evaluated = self.loop.gradients // self.evaluate_every * self.evaluate_every
         self.known_good = self.loop.gradients
         self.started = time.monotonic() - (state["seconds"] if state else 0.0)
 
@@ -92,8 +91,7 @@ class _Run:
     def record(self, judged: Record) -> None:
         """Add a record of the steps since the last one."""
         loop = self.loop
-        steps = loop.gradients - self.evaluated
-        train_loss = float(loop.loss_sum) / steps
+        train_loss = loop.take_loss()
         if not all(map(math.isfinite, (train_loss, *judged.values()))):
             raise self.diverged()
         record: Record = {
@@ -107,8 +105,7 @@ class _Run:
         }
         self.folder.append({name: value for name, value in record.items() if value is not None})
         self.progress.record(record)
-        self.evaluated = self.known_good = loop.gradients
-        loop.loss_sum.zero_()
+        self.known_good = loop.gradients
 
     def scope(self) -> float | None:
         """The scope of the walk in progress, where the optimizer has one."""

@@ -1,0 +1,129 @@
+"""Tables, curves and results folders, from run folders written by hand."""
+
+import json
+import math
+import random
+
+import pytest
+from rich.console import Console
+
+from widevalley.report import find_groups, markdown_table, rich_table, write_results
+from widevalley.report.groups import Summary, summarise
+from widevalley.training import RunFolder
+
+START = {
+    "widevalley": "0.1.0",
+    "commit": "0123456789abcdef+",
+    "python": "3.12.0",
+    "torch": "2.13.0",
+    "platform": "Linux",
+    "device": "a processor",
+    "threads": 1,
+    "command": "widevalley compare digits --seeds 3",
+}
+
+
+def write_run(root, optimizer, seed, errors, *, final=True, holdout=0):
+    split = "validation" if holdout else "test"
+    folder = RunFolder(root / optimizer / f"seed-{seed}")
+    settings = {"recipe": "digits", "optimizer": {"name": optimizer}, "seed": seed}
+    folder.start({**settings, "holdout": holdout}, START)
+    for k, error in enumerate(errors, 1):
+        record = {"gradients": 100 * k, f"{split}_error": error, f"{split}_loss": error / 10}
+        last = {"final": True} if final and k == len(errors) else {}
+        folder.append({**record, "train_loss": 0.1, "seconds": 2.0 * k, **last})
+    (folder.path / "checkpoint.pt").write_bytes(b"large")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    root = tmp_path / "runs"
+    for seed, error in enumerate([4.0, 5.0, 6.0]):
+        write_run(root, "sgd", seed, [20.0, 10.0, error])
+        write_run(root, "entropy-sgd", seed, [30.0, 10.0, error - 2])
+    write_run(root, "adam", 0, [20.0, 10.0], final=False)
+    return root
+
+
+def test_summary_is_mean_and_standard_error():
+    summary = summarise([4.0, 5.0, 6.0])
+    assert summary.mean == 5
+    assert summary.error == pytest.approx(1 / math.sqrt(3))
+    assert summary.shown(2) == "5.00 ± 0.58"
+    assert summarise([4.0]).shown(1) == "4.0"
+    assert math.isnan(summarise([4.0]).error)
+    assert isinstance(summary, Summary)
+
+
+def test_the_table_holds_finished_runs_best_first(runs):
+    groups = find_groups(runs)
+    assert markdown_table(groups).splitlines() == [
+        "| optimizer | seeds | test error, % | test loss, nats | gradients | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| entropy-sgd | 3 | 3.00 ± 0.58 | 0.3000 ± 0.0577 | 300 | 6.0 |",
+        "| sgd | 3 | 5.00 ± 0.58 | 0.5000 ± 0.0577 | 300 | 6.0 |",
+    ]
+
+
+def test_the_terminal_table_fits_80_columns_uncut(runs):
+    console = Console(width=80, record=True, quiet=True)
+    console.quiet = False
+    with console.capture() as capture:
+        console.print(rich_table(find_groups(runs), "title"))
+    text = capture.get()
+    for cell in ("entropy-sgd", "5.00 ± 0.58", "0.5000 ± 0.0577", "gradients", "seconds"):
+        assert cell in text
+
+
+def test_validation_is_called_so(tmp_path):
+    write_run(tmp_path, "sgd", 0, [3.0], holdout=297)
+    assert "| validation error, % | validation loss, nats |" in markdown_table(
+        find_groups(tmp_path)
+    )
+
+
+def test_results_keep_everything_but_checkpoints(runs, tmp_path):
+    target = tmp_path / "results"
+    table, curves = write_results(find_groups(runs), "Digits", target)
+    assert curves.read_bytes().startswith(b"\x89PNG")
+    text = table.read_text()
+    assert text.startswith("# Digits\n")
+    assert text.count("widevalley compare digits --seeds 3") == 1
+    assert "widevalley 0.1.0 (0123456789ab+), python 3.12.0, torch 2.13.0, a processor" in text
+    for kept in ("config.json", "environment.json", "metrics.jsonl"):
+        name = f"entropy-sgd/seed-2/{kept}"
+        assert (target / name).read_bytes() == (runs / name).read_bytes()
+    assert not list(target.rglob("checkpoint.pt"))
+    assert not (target / "adam").exists()
+
+
+def test_results_report_on_themselves(runs, tmp_path):
+    target = tmp_path / "results"
+    table, _ = write_results(find_groups(runs), "Digits", target)
+    before = table.read_text()
+    write_results(find_groups(target), "Digits", target)
+    assert table.read_text() == before
+
+
+def test_results_of_other_settings_are_not_overwritten(runs, tmp_path):
+    target = tmp_path / "results"
+    write_results(find_groups(runs), "Digits", target)
+    config = target / "sgd/seed-1/config.json"
+    config.write_text(json.dumps({"recipe": "other"}))
+    files = {f: f.read_bytes() for f in target.rglob("*") if f.is_file()}
+    with pytest.raises(ValueError, match=r"seed-1 holds a run of other settings"):
+        write_results(find_groups(runs), "Digits", target)
+    assert files == {f: f.read_bytes() for f in target.rglob("*") if f.is_file()}
+
+
+def test_seeds_are_in_numeric_order(tmp_path):
+    seeds = list(range(12))
+    random.Random(0).shuffle(seeds)
+    for seed in seeds:
+        write_run(tmp_path, "sgd", seed, [1.0])
+    assert [f.config["seed"] for f in find_groups(tmp_path)[0].folders] == list(range(12))
+
+
+def test_no_finished_run_is_said(tmp_path):
+    with pytest.raises(ValueError, match="no finished run"):
+        find_groups(tmp_path)

@@ -1,0 +1,163 @@
+"""The command line as its user sees it: exit codes, one-line complaints, what is left on disk."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from widevalley.cli import main
+from widevalley.experiments import RECIPES
+from widevalley.training import RunFolder
+
+FAST = ["--epochs", "1", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _inside_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["train", "--help"]])
+def test_help_names_verbs_and_recipes(capsys, arguments):
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    for word in ("train", "compare", "sweep", "report", *RECIPES):
+        assert word in out
+
+
+@pytest.mark.parametrize("optimizer", RECIPES["digits"].optimizers)
+def test_help_shows_every_field_with_the_tuned_default(capsys, optimizer):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "digits", "--optimizer", optimizer, "--help"])
+    assert stop.value.code == 0
+    out = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    config = RECIPES["digits"].config(optimizer)
+    names = [f.name for f in dataclasses.fields(config) if f.name != "optimizer"]
+    names += [f"optimizer.{f.name}" for f in dataclasses.fields(config.optimizer)]
+    for name in names:
+        assert f"--{name.replace('_', '-')} " in out
+    assert f"(default: {config.optimizer.lr})" in out
+
+
+BAD = [
+    (["bake"], "no verb 'bake'; there are train, compare, sweep, report"),
+    (["train"], r"train needs a RECIPE \(digits, mnistfc\) right after it"),
+    (["train", "cifar"], "no recipe 'cifar'; there are digits, mnistfc"),
+    (["train", "digits", "--optimizer", "lion"], "optimizer 'lion': digits has settings for"),
+    (["train", "digits", "--optimizer"], "--optimizer needs a value"),
+    (["train", "digits", "--optimizer=sgd", "--optimizer", "adam"], "--optimizer is given twice"),
+    (["train", "digits", "--epochs", "-1"], r"epochs=-1.0: must be above 0"),
+    (["train", "digits", "--epochs", "many"], "Error parsing --epochs"),
+    (["train", "digits", "--schedule", "step"], "invalid choice 'step' for argument '--schedule'"),
+    (["train", "digits", "--optimizer", "sgd", "--optimizer.gamma", "1"], "--optimizer.gamma"),
+    (["train", "digits", "--optimizer.gamma", "-1"], "gamma must be >= 0"),
+    (["train", "digits", "--seeds", "0"], "seeds=0: must be at least 1"),
+    (["train", "digits", "extra"], "extra"),
+    (["compare", "digits", "--optimizer.lr", "1"], "compare takes each optimizer's tuned settings"),
+    (["compare", "digits", "--optimizers", "sgd,lion"], "optimizer 'lion'"),
+    (["sweep", "digits", "--grid", "dropout"], "--grid dropout: must be FIELD=VALUE,VALUE"),
+    (["sweep", "digits", "--grid", "dropped=1"], "--dropped"),
+    (["sweep", "digits", "--grid", "runs=1"], "a run has no setting runs"),
+    (["sweep", "digits", "--grid", "dropout=.1,x"], "could not convert string to float: 'x'"),
+    (["report", "nowhere"], "nowhere: no finished run"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_misuse_is_one_line_and_code_2(capsys, tmp_path, arguments, message):
+    assert main(arguments) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.startswith("widevalley: ")
+    assert errors.count("\n") == 1
+    assert re.search(message, errors)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_then_the_same_again_then_other_settings(capsys):
+    train = ["train", "digits", "--optimizer", "adam", *FAST, "--seeds", "2"]
+    assert main([*train, "--optimizer.lr", "2e-3"]) == 0
+    out = capsys.readouterr().out
+    assert "runs/digits/adam/seed-1" in out
+    folder = RunFolder(Path("runs/digits/adam/seed-1"))
+    assert folder.config["optimizer"]["lr"] == 2e-3
+    assert folder.config["epochs"] == 1
+    assert main([*train, "--optimizer.lr", "2e-3"]) == 0
+    assert len(folder.environments) == 1
+    capsys.readouterr()
+    assert main([*train, "--optimizer.lr", "3e-3"]) == 2
+    assert "optimizer.lr 0.002 there, 0.003 now" in capsys.readouterr().err
+
+
+def test_compare_then_report(capsys, tmp_path):
+    assert (
+        main(["compare", "digits", "--optimizers", "sgd,entropy-sgd", "--seeds", "2", *FAST]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "table:  runs/digits/table.md" in out
+    assert "curves: runs/digits/curves.png" in out
+    assert (tmp_path / "runs/digits/curves.png").stat().st_size > 10_000
+    assert main(["report", "runs/digits", "--to", "results/digits"]) == 0
+    assert (tmp_path / "results/digits/entropy-sgd/seed-1/metrics.jsonl").is_file()
+    assert main(["report", "results/digits"]) == 0
+
+
+def test_sweep_reads_values_as_flags_are_read(capsys, tmp_path):
+    sweep = ["sweep", "digits", "--optimizer", "adam", *FAST]
+    sweep += ["--grid", "optimizer.betas=.9 .99,.8 .9", "--grid", "optimizer.weight-decay=0,1e-3"]
+    assert main(sweep) == 0
+    assert "4 trials" in capsys.readouterr().out
+    runs = sorted((tmp_path / "runs/digits/sweeps/adam").glob("*/seed-0"))
+    assert len(runs) == 4
+    assert {tuple(RunFolder(run).config["optimizer"]["betas"]) for run in runs} == {
+        (0.9, 0.99),
+        (0.8, 0.9),
+    }
+    assert all(RunFolder(run).config["holdout"] == 297 for run in runs)
+
+
+def test_a_diverging_run_is_one_line_and_code_1(capsys):
+    arguments = ["train", "digits", "--optimizer", "sgd", "--optimizer.lr", "1e6", *FAST]
+    assert main(arguments) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "no longer finite after steps 1 to 40" in errors
+
+
+def test_absent_data_is_one_line_and_code_1(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEVALLEY_DATA", str(tmp_path / "empty"))
+    assert main(["train", "mnistfc"]) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "train-images-idx3-ubyte.gz is missing" in errors
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_mnistfc_learns(real_data, capsys):
+    flags = ["--epochs", ".1", "--evaluate-every", ".1"]
+    assert main(["train", "mnistfc", *flags]) == 0
+    folder = RunFolder(Path("runs/mnistfc/entropy-sgd/seed-0"))
+    assert folder.records[-1]["gradients"] == 47
+    assert folder.records[-1]["test_error"] < 20
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_complaints_are_one_line_in_any_encoding(encoding, tmp_path):
+    command = [sys.executable, "-m", "widevalley.cli", "train", "digits", "--epochs", "many"]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "widevalley: Error parsing --epochs: could not convert string to float: 'many'\n"
+    )

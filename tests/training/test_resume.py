@@ -1,0 +1,212 @@
+"""A run that is killed, interrupted or stopped anywhere ends as one that is not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from widevalley.training import (
+    AdamSettings,
+    EntropyAdamSettings,
+    EntropySGDSettings,
+    Interrupted,
+    RunConflict,
+    RunFolder,
+    RunProgress,
+    SGDSettings,
+    SGLDSettings,
+    run,
+)
+from widevalley.training import runner as runner_module
+
+from .conftest import assert_same_end
+
+OPTIMIZERS = [
+    EntropySGDSettings(langevin_steps=7),
+    EntropyAdamSettings(langevin_steps=7),
+    SGDSettings(),
+    AdamSettings(),
+    SGLDSettings(),
+]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_before(monkeypatch, gradients):
+    """Make the loop raise instead of taking step number `gradients` + 1."""
+    step = runner_module.Loop.step
+
+    def stopping(loop):
+        if loop.gradients == gradients:
+            raise Stop
+        step(loop)
+
+    monkeypatch.setattr(runner_module.Loop, "step", stopping)
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda settings: settings.name)
+@pytest.mark.parametrize("gradients", [1, 25, 40, 119])
+def test_resumes_bit_for_bit(monkeypatch, task, config, tmp_path, settings, gradients):
+    config = replace(config, optimizer=settings, checkpoint_every=0.0)
+    whole = run(task, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_before(patch, gradients)
+        with pytest.raises(Stop):
+            run(task, config, tmp_path / "parts")
+    assert_same_end(whole, run(task, config, tmp_path / "parts"))
+
+
+def test_starts_over_where_no_checkpoint_was_written(monkeypatch, task, config, tmp_path):
+    whole = run(task, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_before(patch, 77)
+        with pytest.raises(Stop):
+            run(task, config, tmp_path / "parts")
+    assert len(RunFolder(tmp_path / "parts").records) == 3
+    assert_same_end(whole, run(task, config, tmp_path / "parts"))
+
+
+def test_a_metrics_line_cut_short_is_dropped(monkeypatch, task, config, tmp_path):
+    config = replace(config, checkpoint_every=0.0)
+    whole = run(task, config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_before(patch, 77)
+        with pytest.raises(Stop):
+            run(task, config, tmp_path / "parts")
+    with (tmp_path / "parts/metrics.jsonl").open("a") as file:
+        file.write('{"gradients": 80, "test_er')
+    assert not RunFolder(tmp_path / "parts").finished
+    assert_same_end(whole, run(task, config, tmp_path / "parts"))
+
+
+def test_killed_between_the_last_checkpoint_and_the_last_record(task, config, tmp_path):
+    whole = run(task, config, tmp_path / "whole")
+    parts = run(task, config, tmp_path / "parts")
+    metrics = parts.path / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    assert not parts.finished
+    assert_same_end(whole, run(task, config, tmp_path / "parts"))
+
+
+TRAIN = ["train", "digits", "--optimizer", "entropy-sgd", "--epochs", "30"]
+TRAIN += ["--optimizer.langevin-steps", "7", "--checkpoint-every", "0.05", "--runs"]
+
+
+def start(root):
+    command = [sys.executable, "-m", "widevalley.cli", *TRAIN, str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(file, process, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not file.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def finish(process):
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return out
+
+
+@pytest.mark.slow
+def test_kill_9_inside_a_walk(tmp_path):
+    finish(start(tmp_path / "whole"))
+    path = "digits/entropy-sgd/seed-0"
+    process = start(tmp_path / "killed")
+    wait_for(tmp_path / "killed" / path / "checkpoint.pt", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed = RunFolder(tmp_path / "killed" / path)
+    assert process.returncode == -signal.SIGKILL
+    assert not killed.finished
+    assert 0 < killed.resume()["gradients"] < 1200
+    finish(start(tmp_path / "killed"))
+    assert len(killed.environments) == 2
+    assert_same_end(RunFolder(tmp_path / "whole" / path), killed)
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_resumable_run_and_one_line(tmp_path):
+    process = start(tmp_path)
+    folder = RunFolder(tmp_path / "digits/entropy-sgd/seed-0")
+    wait_for(folder.path / "checkpoint.pt", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert errors.count("\n") == 1
+    assert "the same command goes on" in errors
+    assert not folder.finished
+    finish(start(tmp_path))
+    assert folder.finished
+
+
+def test_ctrl_c_writes_a_checkpoint_of_the_very_step(task, config, tmp_path):
+    class PressCtrlC(RunProgress):
+        def record(self, record):
+            if record["gradients"] == 60:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    whole = run(task, config, tmp_path / "whole")
+    with pytest.raises(Interrupted, match=r"stopped at 60 of 120 gradients"):
+        run(task, config, tmp_path / "parts", progress=PressCtrlC())
+    assert RunFolder(tmp_path / "parts").resume()["gradients"] == 60
+    assert_same_end(whole, run(task, config, tmp_path / "parts"))
+
+
+def test_a_finished_run_is_left_alone(task, config, tmp_path, without_network):
+    folder = run(task, config, tmp_path)
+    before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}
+    run(without_network, replace(config, checkpoint_every=1.0), folder.path)
+    assert before == {
+        file: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()
+    }
+
+
+def test_other_settings_are_refused_by_name(task, config, tmp_path, without_network):
+    run(task, config, tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    other = replace(config, epochs=4.0, optimizer=replace(config.optimizer, lr=0.5))
+    with pytest.raises(RunConflict) as caught:
+        run(without_network, other, tmp_path)
+    message = str(caught.value)
+    assert message.endswith("epochs 3.0 there, 4.0 now; optimizer.lr 1.0 there, 0.5 now")
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def test_bad_settings_leave_no_folder(task, config, tmp_path):
+    bad = replace(config, optimizer=replace(config.optimizer, gamma=-1.0))
+    with pytest.raises(ValueError, match="gamma"):
+        run(task, bad, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"batch_size=2000: must be at most the 1297"):
+        run(task, replace(config, batch_size=2000), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(monkeypatch, task, config, tmp_path):
+    with monkeypatch.context() as patch:
+        stop_before(patch, 77)
+        with pytest.raises(Stop):
+            run(task, replace(config, checkpoint_every=0.0), tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: not a readable checkpoint"):
+        run(task, config, tmp_path)
+
+
+def test_config_says_what_auto_meant(task, config, tmp_path):
+    config = replace(config, threads=0)
+    folder = run(task, config, tmp_path)
+    written = json.loads((folder.path / "config.json").read_text())
+    assert written["device"] in ("cpu", "cuda")
+    assert written["precision"] == "32-true"
+    assert written["threads"] >= 1
