@@ -30,7 +30,7 @@ _digits = partial(
 
 DIGITS = Recipe(
     task=Task("digits", load_digits, _network),
-    title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits; 100 effective epochs",
+    title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits",
     tuned=(
         _digits(optimizer=EntropySGDSettings()),
         _digits(optimizer=EntropyAdamSettings()),

@@ -24,7 +24,7 @@ def _network(config: RunConfig) -> nn.Module:
 
 MNISTFC = Recipe(
     task=Task("mnistfc", load_mnist, _network, prefers_bf16=True),
-    title="784-1024-1024-10, ReLU, dropout, on MNIST; 20 effective epochs",
+    title="784-1024-1024-10, ReLU, dropout, on MNIST",
     tuned=(
         RunConfig(optimizer=EntropySGDSettings(), dropout=0.3),
         RunConfig(optimizer=EntropyAdamSettings(), dropout=0.3),

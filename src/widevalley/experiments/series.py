@@ -30,7 +30,7 @@ def train(
                 recipe.task,
                 config,
                 run_path(root, recipe, config.optimizer.name, seed=config.seed),
-                progress=bars.run(f"{recipe.name} {config.optimizer.name} seed {config.seed}"),
+                progress=bars.run(f"{config.optimizer.name} seed {config.seed}"),
                 command=command,
             )
             for config in configs

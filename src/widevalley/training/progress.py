@@ -35,7 +35,7 @@ class Bars:
         self.console = console or Console()
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} gradients"),
             TextColumn("{task.fields[said]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
@@ -90,6 +90,6 @@ class _Lines(RunProgress):
 
 
 def said(record: Record) -> str:
-    """Running loss and latest error of a record, in a few words."""
-    split = "validation" if "validation_error" in record else "test"
-    return f"loss {record['train_loss']:.4f}  {split} error {record[f'{split}_error']:.2f} %"
+    """Running loss and latest error of a record, so short that a bar fits in 80 columns."""
+    error = record.get("test_error", record.get("validation_error"))
+    return f"loss {record['train_loss']:.3f} error {error:.2f} %"
