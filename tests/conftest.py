@@ -5,6 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the tensors here are tiny, and the suite runs a process a core
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -1,0 +1,20 @@
+"""The command `widevalley`, or one line where its dependencies are not installed."""
+
+import sys
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        from widevalley import cli
+    except ModuleNotFoundError as error:
+        print(
+            f"widevalley: the command needs {error.name}: pip install 'widevalley[experiments]'",
+            file=sys.stderr,
+        )
+        return 1
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

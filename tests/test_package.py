@@ -1,0 +1,29 @@
+"""The package without its extras."""
+
+import subprocess
+import sys
+
+MISSING = "import sys; [sys.modules.__setitem__(name, None) for name in {names!r}]; "
+EXTRAS = ("lightning_fabric", "matplotlib", "numpy", "pooch", "rich", "sklearn", "tyro")
+
+
+def run(code, names=EXTRAS):
+    return subprocess.run(
+        [sys.executable, "-c", MISSING.format(names=names) + code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_optimizers_need_torch_and_nothing_else():
+    done = run("import widevalley; print(widevalley.EntropySGD.__name__)")
+    assert done.stdout == "EntropySGD\n", done.stderr
+
+
+def test_the_command_says_in_one_line_what_it_lacks():
+    done = run("from widevalley.__main__ import main; sys.exit(main())")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (  # torch may warn that it has no numpy, before
+        "widevalley: the command needs tyro: pip install 'widevalley[experiments]'"
+    )
