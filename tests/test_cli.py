@@ -118,7 +118,7 @@ def test_sweep_reads_values_as_flags_are_read(capsys, tmp_path):
         (0.9, 0.99),
         (0.8, 0.9),
     }
-    assert all(RunFolder(run).config["holdout"] == 297 for run in runs)
+    assert all(RunFolder(run).config["holdout"] == 397 for run in runs)
 
 
 def test_a_diverging_run_is_one_line_and_code_1(capsys):

@@ -27,7 +27,7 @@ def _network(config: RunConfig) -> nn.Module:
 _digits = partial(RunConfig, epochs=100.0, batch_size=32, evaluate_every=2.0, threads=1)
 
 # Each of the four compared had 48 trials of 3 seeds (rate, weight decay, dropout) in sweeps
-# judged by 297 held-out training samples; these are the winners. SGLD had 12.
+# judged by 397 held-out training samples; these are the winners. SGLD had 12.
 DIGITS = Recipe(
     task=Task("digits", load_digits, _network),
     title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits",
@@ -41,5 +41,5 @@ DIGITS = Recipe(
         ),
     ),
     compared=("entropy-sgd", "entropy-adam", "sgd", "adam"),
-    holdout=297,
+    holdout=397,
 )
