@@ -25,7 +25,7 @@ from widevalley.report import (
     write_report,
     write_results,
 )
-from widevalley.training import Diverged, Interrupted, RunConfig
+from widevalley.training import Diverged, Interrupted, RunBusy, RunConfig
 
 HELP = """usage: widevalley VERB ...
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         _dispatch(arguments)
-    except (DataUnavailable, Diverged) as error:
+    except (DataUnavailable, Diverged, RunBusy) as error:
         return _say(error, 1)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return _say(error, 2)

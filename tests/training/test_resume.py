@@ -9,12 +9,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 
 from widevalley.training import (
     AdamSettings,
     EntropyAdamSettings,
     EntropySGDSettings,
     Interrupted,
+    RunBusy,
     RunConflict,
     RunFolder,
     RunProgress,
@@ -133,6 +135,14 @@ def test_kill_9_inside_a_walk(tmp_path):
     finish(start(tmp_path / "killed"))
     assert len(killed.environments) == 2
     assert_same_end(RunFolder(tmp_path / "whole" / path), killed)
+
+
+def test_a_run_in_progress_is_refused_to_a_second_process(task, config, tmp_path):
+    held = FileLock(tmp_path / ".seed-0.lock")
+    with held, pytest.raises(RunBusy, match="another process is at this run"):
+        run(task, config, tmp_path / "seed-0")
+    assert not (tmp_path / "seed-0").exists()
+    assert run(task, config, tmp_path / "seed-0").finished
 
 
 @pytest.mark.slow

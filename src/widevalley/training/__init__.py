@@ -1,7 +1,7 @@
 """How to run: settings, the loop, checkpoints, and the folder of a run."""
 
 from widevalley.training.config import RunConfig
-from widevalley.training.folder import Record, RunConflict, RunFolder
+from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
 from widevalley.training.optimizers import (
     AdamSettings,
@@ -24,6 +24,7 @@ __all__ = [
     "Interrupted",
     "OptimizerSettings",
     "Record",
+    "RunBusy",
     "RunConfig",
     "RunConflict",
     "RunFolder",

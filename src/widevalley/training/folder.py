@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from widevalley.training import checkpoint
 
@@ -23,6 +27,10 @@ MAY_CHANGE = frozenset({"checkpoint_every"})
 
 class RunConflict(ValueError):
     """The folder holds a run of other settings; the message names them, there and now."""
+
+
+class RunBusy(RuntimeError):
+    """Another process trains this run at the moment; the message names the folder."""
 
 
 class RunFolder:
@@ -69,6 +77,20 @@ class RunFolder:
         ]
         if differing:
             raise RunConflict(f"{self.path} holds a run of other settings: {'; '.join(differing)}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes off the run meanwhile.
+
+        Raises RunBusy where another one is at it. The lock is a hidden file beside the folder.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), blocking=False)
+        try:
+            with lock:
+                yield
+        except Timeout:
+            raise RunBusy(f"{self.path}: another process is at this run") from None
 
     def start(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
         """Make the folder this run's own, and note one more start of it."""

@@ -40,6 +40,7 @@ def run(
 
     Raises:
         RunConflict: `path` holds a run of other settings.
+        RunBusy: another process is at this run.
         Diverged: a loss or weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
@@ -48,7 +49,7 @@ def run(
     settings = {"recipe": task.name, **config.as_dict()}
     folder.check(settings)
     if not folder.finished:
-        with InterruptFlag() as interrupt:
+        with folder.held(), InterruptFlag() as interrupt:
             loop = Loop(task, config)
             folder.start(settings, {**environment(loop.fabric.device), "command": command})
             _Run(loop, config, folder, progress or RunProgress()).go(interrupt)
