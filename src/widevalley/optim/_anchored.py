@@ -12,10 +12,10 @@ and the buffers of the rules in use. While the parameters hold the anchor, the s
 holds the walker (where there is no "walker").
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, overload
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,9 +25,10 @@ from widevalley.optim._tensors import is_narrow, numbers
 from widevalley.optim.scoping import as_schedule
 
 
-class AnchoredOptimizer(CheckedOptimizer, ABC):
+class AnchoredOptimizer(CheckedOptimizer):
     """An optimizer whose parameters walk around an anchor that moves every L-th step.
 
+    `step` after `eval` without `train` raises RuntimeError: the parameters hold the anchor then.
     Subclasses say how the walkers of a group move and how its anchors do.
     """
 
@@ -41,35 +42,14 @@ class AnchoredOptimizer(CheckedOptimizer, ABC):
     def _move_anchors(self, groups: list[Group]) -> None:
         """Move the anchors of these groups, by the pseudo-gradient x - mu."""
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One gradient, one Langevin step; every ``langevin_steps``-th also moves the anchor.
-
-        A group whose lr is 0 does not move at all; where that is every group, the clock stands
-        still too. ``closure``, if given, is called once, first, and its loss is returned.
-
-        Raises:
-            RuntimeError: the parameters hold the anchor (`eval` without `train`).
-            ValueError: a gradient is sparse; nothing has been written then.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def _check(self) -> None:
         if self.param_groups[0]["at_anchor"]:
             raise RuntimeError("the parameters hold the anchor: call train() before step()")
-        self._check_gradients()
-        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
-        if moving:
-            self._walk(moving)
-            self._tick(moving)
-        return loss
+        super()._check()
+
+    def _step(self, moving: list[Group]) -> None:
+        self._walk(moving)
+        self._tick(moving)
 
     def _tick(self, moving: list[Group]) -> None:
         first = self.param_groups[0]

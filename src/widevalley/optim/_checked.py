@@ -1,8 +1,10 @@
 """An optimizer that checks what it is given and whose state survives a checkpoint bit for bit."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, overload
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
@@ -14,7 +16,7 @@ Group = dict[str, Any]
 State = dict[str, Any]
 
 
-class CheckedOptimizer(Optimizer):
+class CheckedOptimizer(Optimizer, ABC):
     """torch's Optimizer with every setting checked, and state tensors that keep their dtype."""
 
     # Counters and modes that all groups share, as plain values inside the groups: there they
@@ -24,6 +26,36 @@ class CheckedOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: Group) -> None:
         check_group(defaults)
         super().__init__(params, {**defaults, **self._clock})
+
+    @abstractmethod
+    def _step(self, moving: list[Group]) -> None:
+        """One step of these groups, those whose lr is not 0; never called without any."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Spend one gradient on one step.
+
+        A group whose lr is 0 does not move at all; where that is every group, nothing changes.
+        ``closure``, if given, is called once, first, and its loss is returned.
+
+        Raises:
+            ValueError: a gradient is sparse; nothing has been written then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self._check()
+        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
+        if moving:
+            self._step(moving)
+        return loss
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as torch does.
@@ -54,7 +86,7 @@ class CheckedOptimizer(Optimizer):
         for group in self.param_groups:
             group.update(values)
 
-    def _check_gradients(self) -> None:
+    def _check(self) -> None:
         for g, group in enumerate(self.param_groups):
             for i, p in enumerate(group["params"]):
                 if p.grad is not None:

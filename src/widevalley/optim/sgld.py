@@ -1,10 +1,8 @@
 """SGLD: stochastic gradient Langevin dynamics, the sampler that the walk is built on."""
 
 import math
-from collections.abc import Callable
-from typing import ClassVar, overload
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -56,30 +54,10 @@ class SGLD(CheckedOptimizer):
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One gradient, one step. ``closure``, if given, is called once, first.
-
-        Raises:
-            ValueError: a gradient is sparse; nothing has been written then.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._check_gradients()
-        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
+    def _step(self, moving: list[Group]) -> None:
         for group in moving:
             self._move(group)
-        if moving:
-            self._set_clock(steps=self.param_groups[0]["steps"] + 1)
-        return loss
+        self._set_clock(steps=self.param_groups[0]["steps"] + 1)
 
     def _move(self, group: Group) -> None:
         lr = float(group["lr"])
