@@ -49,8 +49,8 @@ def run(
     settings = {"recipe": task.name, **config.as_dict()}
     folder.check(settings)
     if not folder.finished:
+        loop = Loop(task, config)  # first of all: bad settings leave nothing on disk
         with folder.held(), InterruptFlag() as interrupt:
-            loop = Loop(task, config)
             folder.start(settings, {**environment(loop.fabric.device), "command": command})
             _Run(loop, config, folder, progress or RunProgress()).go(interrupt)
     return folder
