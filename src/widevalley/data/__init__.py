@@ -1,5 +1,6 @@
 """What is trained on: small data sets, whole in memory."""
 
+from widevalley.data.cifar10 import load_cifar10
 from widevalley.data.corpus import Corpus, contiguous, windows
 from widevalley.data.dataset import Dataset
 from widevalley.data.digits import load_digits
@@ -13,6 +14,7 @@ __all__ = [
     "DataUnavailable",
     "Dataset",
     "contiguous",
+    "load_cifar10",
     "load_digits",
     "load_mnist",
     "load_ptb",
