@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 
 from widevalley.data import load_mnist
@@ -22,15 +24,20 @@ def _network(config: RunConfig) -> nn.Module:
     return MnistFC(dropout=config.dropout, input_dropout=config.input_dropout)
 
 
+# Entropy-SGD, SGD and Adam had 14 trials each, judged by 10,000 held-out training samples: rate,
+# weight decay, dropout on inputs and hidden units, and L or the schedule. The two best of each had
+# two more seeds; these are the winners.
+_mnistfc = partial(RunConfig, dropout=0.3, input_dropout=0.2)
+
 MNISTFC = Recipe(
     task=Task("mnistfc", load_mnist, _network, prefers_bf16=True),
     title="784-1024-1024-10, ReLU, dropout, on MNIST",
     tuned=(
-        RunConfig(optimizer=EntropySGDSettings(), dropout=0.3),
-        RunConfig(optimizer=EntropyAdamSettings(), dropout=0.3),
-        RunConfig(optimizer=SGDSettings(weight_decay=5e-4), dropout=0.3),
-        RunConfig(optimizer=AdamSettings(), schedule="linear", dropout=0.3),
-        RunConfig(optimizer=SGLDSettings(), schedule="inverse-power", dropout=0.3),
+        _mnistfc(optimizer=EntropySGDSettings(langevin_steps=10, weight_decay=1e-4)),
+        _mnistfc(optimizer=EntropyAdamSettings(langevin_lr=0.05, weight_decay=1e-4)),
+        _mnistfc(optimizer=SGDSettings(lr=0.1, weight_decay=1e-4)),
+        _mnistfc(optimizer=AdamSettings(lr=1e-3), schedule="linear"),
+        _mnistfc(optimizer=SGLDSettings(lr=0.5, weight_decay=1e-4), schedule="inverse-power"),
     ),
     compared=("entropy-sgd", "entropy-adam", "sgd", "adam"),
     holdout=10_000,
