@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from widevalley.training.optimizers import OptimizerSettings
 
-Schedule = Literal["constant", "cosine", "linear", "inverse-power"]
+Schedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -24,11 +24,21 @@ class RunConfig:
     epochs: float = 20.0
     """Effective epochs: gradient evaluations / full batches in the training set."""
     batch_size: int = 128
-    """Samples in a gradient evaluation."""
+    """Samples in a gradient evaluation; of a text, the columns it is read in side by side."""
     schedule: Schedule = "cosine"
     """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power."""
     schedule_power: float = 0.25
     """Power of the inverse-power schedule; no other reads it."""
+    schedule_factor: float = 0.1
+    """What the step schedule multiplies lr by at each of its drops, in (0, 1]."""
+    schedule_from: float = 0.0
+    """Epochs before the first drop of the step schedule."""
+    schedule_every: float = 0.0
+    """Epochs from one drop of the step schedule to the next; 0 leaves it at the first."""
+    clip: float = 0.0
+    """Largest norm of a gradient, over all weights; larger ones are scaled down; 0 is no limit."""
+    window: int = 35
+    """Tokens a recurrent network is unrolled over in a gradient; no other network reads it."""
     dropout: float = 0.0
     """Share of hidden units dropped while training, in [0, 1)."""
     input_dropout: float = 0.0
@@ -51,7 +61,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require("epochs", self.epochs, self.epochs > 0, "above 0")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("schedule_power", self.schedule_power, self.schedule_power >= 0, "at least 0")
+        for name in ("schedule_power", "schedule_from", "schedule_every", "clip"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        factor = self.schedule_factor
+        _require("schedule_factor", factor, 0 < factor <= 1, "in (0, 1]")
+        _require("window", self.window, self.window >= 1, "at least 1")
         _require("dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
         _require("input_dropout", self.input_dropout, 0 <= self.input_dropout < 1, "in [0, 1)")
         _require("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 2^32 - 1")
