@@ -12,7 +12,10 @@ from widevalley.training import SGDSettings
 NAMES = {"entropy-sgd", "entropy-adam", "sgd", "adam", "sgld"}
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+COMPARED = [recipe for recipe in RECIPES.values() if recipe.tuned]
+
+
+@pytest.mark.parametrize("recipe", COMPARED, ids=lambda recipe: recipe.name)
 def test_every_optimizer_has_a_default_of_equal_cost(recipe):
     assert set(recipe.optimizers) == NAMES
     assert set(recipe.compared) <= NAMES
@@ -21,7 +24,7 @@ def test_every_optimizer_has_a_default_of_equal_cost(recipe):
     assert all(recipe.config(name).optimizer.name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", COMPARED, ids=lambda recipe: recipe.name)
 def test_dropout_settings_reach_the_network(recipe):
     config = replace(recipe.tuned[0], dropout=0.4, input_dropout=0.3)
     network = recipe.task.build(config)
@@ -32,7 +35,7 @@ def test_dropout_settings_reach_the_network(recipe):
 
 
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r"optimizer 'lion': digits has settings for entropy-sgd"):
+    with pytest.raises(ValueError, match=r"optimizer 'lion': digits has optimizers entropy-sgd"):
         RECIPES["digits"].config("lion")
 
 
