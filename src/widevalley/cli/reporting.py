@@ -52,8 +52,10 @@ class ReproduceFlags:
     runs are kept apart, in RUNS-small."""
     runs: Path = Path("runs")
     """Folder of all runs; one's is RUNS/RECIPE/VARIANT/seed-N. Table and figures go there too."""
+    threads: int = 0
+    """Threads on the processor; 0 leaves it to torch."""
     report_only: bool = False
-    """Train nothing; show the runs there are."""
+    """Train nothing; show the runs there are, of every variant."""
 
 
 def report(arguments: list[str]) -> None:
@@ -81,20 +83,19 @@ def reproduce(arguments: list[str]) -> None:
     unknown = [name for name in names if name not in PAPER]
     if unknown:
         raise UsageError(f"no row {unknown[0]!r}; there are {', '.join(PAPER)}")
-    recipes, root = [PAPER[name] for name in dict.fromkeys(names)], told.runs
-    for recipe in recipes:
-        for name in told.variants:
-            recipe.variant(name)
+    recipes, root = list(PAPER.values()), told.runs
     if told.scale == "small":
         recipes, root = [small(recipe) for recipe in recipes], root.with_name(f"{root.name}-small")
+    chosen = [recipe for recipe in recipes if recipe.name in names]
     left = []
     if not told.report_only:
-        left = experiments.reproduce(recipes, told.variants, told.seeds, root, command=command())
+        left = experiments.reproduce(
+            chosen, told.variants, told.seeds, root, threads=told.threads, command=command()
+        )
     console = Console(width=UNCUT)
-    console.print(rich_table(table_1(root, recipes, told.variants), "Table 1"))
-    if "sgld" in told.variants:
-        console.print(rich_table(sgld_table(root, recipes), "SGLD"))
-    for path in write_reproduction(root, recipes, told.variants):
+    console.print(rich_table(table_1(root, chosen), "Table 1"))
+    console.print(rich_table(sgld_table(root, chosen), "SGLD"))
+    for path in write_reproduction(root, recipes):
         print(f"written: {path}")
     if left:
         raise Incomplete(f"not at their end: {', '.join(left)}")

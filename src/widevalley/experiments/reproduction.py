@@ -9,7 +9,15 @@ from pathlib import Path
 from widevalley.data import Corpus, Dataset, DataUnavailable
 from widevalley.experiments.recipe import Recipe, run_path
 from widevalley.experiments.series import seeds_of
-from widevalley.training import Bars, Diverged, RunBusy, RunConfig, run
+from widevalley.training import (
+    Bars,
+    Diverged,
+    RunBusy,
+    RunConfig,
+    RunConflict,
+    RunFolder,
+    run,
+)
 
 SAMPLES, TOKENS = 640, 2_400
 """What `small` keeps of the training data; of the other splits it keeps a quarter of that."""
@@ -21,27 +29,49 @@ def reproduce(
     seeds: int,
     root: Path,
     *,
+    threads: int = 0,
     command: str = "",
 ) -> list[str]:
     """Run or resume what is missing of these variants, at ROOT/RECIPE/VARIANT/seed-N.
 
-    A run that diverges, lacks its data or is another process's at the moment is left behind;
-    returns one line on each of those.
+    A run goes on with the device, precision and threads it was begun with; `threads` is for new
+    ones. A run that diverges, lacks its data, is another process's at the moment or has other
+    settings than the variant is left behind; returns one line on each of those.
     """
     left = []
     with Bars() as bars:
-        for recipe in recipes:
-            for name in variants:
-                for config in seeds_of(recipe.variant(name), seeds):
-                    said = f"{recipe.name} {name} seed {config.seed}"
-                    path = run_path(root, recipe, name, seed=config.seed)
+        for recipe, name, config in _runs(recipes, variants, seeds, threads):
+            folder = RunFolder(run_path(root, recipe, name, seed=config.seed))
+            said = f"{recipe.name} {name} seed {config.seed}"
+            try:
+                config = _as_begun(config, folder)
+                folder.check({"recipe": recipe.name, **config.as_dict()})
+                if not folder.finished:
                     bar = bars.run(said)
-                    try:
-                        run(recipe.task, config, path, progress=bar, command=command)
-                    except (DataUnavailable, Diverged, RunBusy) as error:
-                        bars.console.print(str(error), markup=False, soft_wrap=True)
-                        left.append(said)
+                    run(recipe.task, config, folder.path, progress=bar, command=command)
+            except (DataUnavailable, Diverged, RunBusy, RunConflict) as error:
+                bars.console.print(str(error), markup=False, soft_wrap=True)
+                left.append(said)
     return left
+
+
+def _runs(
+    recipes: Sequence[Recipe], variants: Sequence[str], seeds: int, threads: int
+) -> list[tuple[Recipe, str, RunConfig]]:
+    return [
+        (recipe, name, replace(config, threads=threads))
+        for recipe in recipes
+        for name in variants
+        for config in seeds_of(recipe.variant(name), seeds)
+    ]
+
+
+def _as_begun(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """`config` on the hardware that the folder's run was begun on, where it holds one."""
+    if not folder.begun:
+        return config
+    begun = folder.config
+    return replace(config, **{name: begun[name] for name in ("device", "precision", "threads")})
 
 
 def small(recipe: Recipe) -> Recipe:

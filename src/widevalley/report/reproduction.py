@@ -6,6 +6,7 @@ Runs are at ROOT/RECIPE/VARIANT/seed-N.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from widevalley.experiments import QUOTED, Recipe
@@ -32,29 +33,25 @@ evaluations included. The paper's are test / validation, at the epochs it quotes
 """
 
 
-def table_1(root: Path, recipes: Sequence[Recipe], variants: Sequence[str]) -> Cells:
+def table_1(root: Path, recipes: Sequence[Recipe]) -> Cells:
     """Each variant but SGLD of each recipe."""
-    return _cells(root, recipes, [name for name in variants if name != SGLD])
+    named = [(recipe, name) for recipe in recipes for name in recipe.variants if name != SGLD]
+    return HEADS, [_row(root, recipe, name) for recipe, name in named]
 
 
 def sgld_table(root: Path, recipes: Sequence[Recipe]) -> Cells:
     """SGLD on each recipe, as in the paper's Appendix C."""
-    return _cells(root, recipes, [SGLD])
+    return HEADS, [_row(root, recipe, SGLD) for recipe in recipes if SGLD in recipe.variants]
 
 
-def write_reproduction(
-    root: Path, recipes: Sequence[Recipe], variants: Sequence[str]
-) -> list[Path]:
+def write_reproduction(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
     """Write table.md and the figures that have a curve into `root`; returns their paths."""
     root.mkdir(parents=True, exist_ok=True)
-    groups = {
-        recipe.name: [g for name in variants for g in _groups(root, recipe, name)]
-        for recipe in recipes
-    }
+    groups = {recipe.name: _groups(root, recipe) for recipe in recipes}
     table = root / "table.md"
     every = [group for members in groups.values() for group in members]
     table.write_text(
-        f"# The paper's networks\n\n{markdown_table(table_1(root, recipes, variants))}\n"
+        f"# The paper's networks\n\n{markdown_table(table_1(root, recipes))}\n"
         f"## SGLD\n\n{markdown_table(sgld_table(root, recipes))}\n{NOTES}\n{provenance(every)}"
     )
     return [table, *(path for name in FIGURES if (path := _draw(name, groups, root)))]
@@ -73,22 +70,21 @@ def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
     return path
 
 
-def _cells(root: Path, recipes: Sequence[Recipe], variants: Sequence[str]) -> Cells:
-    rows = [
-        _row(folders_in(root / recipe.name / name), recipe, name)
-        for recipe in recipes
-        for name in variants
-        if name in recipe.variants
+def _groups(root: Path, recipe: Recipe) -> list[Group]:
+    """The runs of every variant that has a record, by the name they have in a figure."""
+    folders = [f for name in recipe.variants for f in folders_in(root / recipe.name / name)]
+    return [
+        replace(group, name=f"{group.name}, {_optimizer(group.folders[0])}")
+        for group in group_runs(folders, unfinished=True)
     ]
-    return HEADS, rows
 
 
-def _groups(root: Path, recipe: Recipe, name: str) -> list[Group]:
-    return group_runs(folders_in(root / recipe.name / name), unfinished=True)
+def _optimizer(folder: RunFolder) -> str:
+    return str(folder.config["optimizer"]["name"])
 
 
-def _row(folders: Sequence[RunFolder], recipe: Recipe, name: str) -> list[str]:
-    optimizer = folders[0].config["optimizer"]["name"] if folders else None
+def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
+    folders = folders_in(root / recipe.name / name)
     finished = group_runs(folders)
     partial = [folder for folder in folders if not folder.finished]
     if finished:
@@ -99,7 +95,7 @@ def _row(folders: Sequence[RunFolder], recipe: Recipe, name: str) -> list[str]:
         cells = ["0", "not run", "not run", "", "", ""]
     return [
         f"{recipe.name} {name}",
-        optimizer or recipe.variant(name).optimizer.name,
+        _optimizer(folders[0]) if folders else recipe.variant(name).optimizer.name,
         *cells,
         _quoted(recipe.name, name),
     ]

@@ -26,7 +26,8 @@ class RunConfig:
     batch_size: int = 128
     """Samples in a gradient evaluation; of a text, the columns it is read in side by side."""
     schedule: Schedule = "cosine"
-    """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power."""
+    """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power, and
+    step drops at times of its own."""
     schedule_power: float = 0.25
     """Power of the inverse-power schedule; no other reads it."""
     schedule_factor: float = 0.1
@@ -46,11 +47,12 @@ class RunConfig:
     seed: int = 0
     """Keys initial weights, order of samples, dropout and thermal noise."""
     holdout: int = 0
-    """Training samples set apart to judge by instead of the test set; 0 uses the test set."""
+    """Training samples set apart to judge by instead of the test set; 0 uses the test set. A text
+    has validation tokens of its own, and 0 alone is allowed."""
     evaluate_every: float = 1.0
-    """Epochs between evaluations."""
+    """Epochs between evaluations; may change when a run goes on."""
     checkpoint_every: float = 30.0
-    """Seconds between checkpoints; the one field that may change when a run goes on."""
+    """Seconds between checkpoints; may change when a run goes on."""
     device: Device = "auto"
     """Where to compute; auto takes cuda where there is one."""
     precision: Precision = "auto"

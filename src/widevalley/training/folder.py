@@ -49,6 +49,11 @@ class RunFolder:
         self.path = path
 
     @property
+    def begun(self) -> bool:
+        """Whether it holds a run."""
+        return (self.path / "config.json").exists()
+
+    @property
     def config(self) -> dict[str, Any]:
         """The settings as nested plain values."""
         config: dict[str, Any] = json.loads((self.path / "config.json").read_text())
@@ -76,7 +81,7 @@ class RunFolder:
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise RunConflict where the folder holds a run of other settings than `config`."""
-        if not (self.path / "config.json").exists():
+        if not self.begun:
             return
         there, now = ONCE_ABSENT | _flat(self.config), ONCE_ABSENT | _flat(config)
         differing = [
