@@ -26,7 +26,7 @@ def _network(config: RunConfig) -> nn.Module:
 _charlstm = partial(RunConfig, window=50, clip=5.0)
 
 CHARLSTM = Recipe(
-    task=Task("charlstm", load_war_and_peace, _network, feed=Characters),
+    task=Task("charlstm", load_war_and_peace, _network, feed=Characters, prefers_bf16=True),
     title="LSTM of 2 x 128 units with batch norm, on the characters of War and Peace",
     variants={
         "paper": _charlstm(
