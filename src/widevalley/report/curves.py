@@ -23,12 +23,19 @@ STYLES = (
 """Colours told apart with any colour vision (Okabe and Ito's), each with a dash of its own."""
 
 
+LONG_NAME = 30
+"""Characters from which names stand below the picture instead of inside it."""
+
+
 def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
     """Draw error and loss over the runs, mean over seeds and a band of its standard error.
 
-    Written to `path` in the format its suffix names.
+    Of more groups than there are styles, the first are drawn. Written to `path` in the format
+    its suffix names.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained", dpi=150)
+    groups = groups[: len(STYLES)]
+    long_names = max(len(group.name) for group in groups) > LONG_NAME
+    figure = Figure(figsize=(10, 6 if long_names else 4.2), layout="constrained", dpi=150)
     figure.suptitle(title)
     split = groups[0].split
     left, right = figure.subplots(1, 2)
@@ -37,7 +44,11 @@ def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
         _draw(right, group, f"{group.split}_loss", k)
     _label(left, f"{split} error, %")
     _label(right, f"{split} loss, nats")
-    left.legend(frameon=False)
+    if long_names:
+        lines, names = left.get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside lower center", frameon=False, fontsize="x-small")
+    else:
+        left.legend(frameon=False)
     figure.savefig(path)
 
 
