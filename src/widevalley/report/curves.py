@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +23,10 @@ STYLES = (
     ("#56B4E9", (0, (1, 1))),
 )
 """Colours told apart with any colour vision (Okabe and Ito's), each with a dash of its own."""
+
+
+LONG_NAME = 40
+"""Characters from which names stand below the picture instead of inside it."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,24 @@ def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw fields against gradient evaluations, mean over seeds and a band of standard error.
 
-    Written to `path` in the format its suffix names.
+    Of more groups than there are styles, the first are drawn. Written to `path` in the format
+    its suffix names.
     """
-    figure = Figure(figsize=(5 * max(len(panels), 1.4), 4.2), layout="constrained", dpi=150)
+    names = [group.name for panel in panels for group in panel.groups]
+    long_names = max(map(len, names)) > LONG_NAME
+    size = 5 * max(len(panels), 1.4), 6 if long_names else 4.2
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     figure.suptitle(title)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for k, group in enumerate(panel.groups):
+        for k, group in enumerate(panel.groups[: len(STYLES)]):
             _draw(axes, group, f"{group.watched}_{panel.field}", k)
         _label(axes, f"{panel.groups[0].watched} {panel.label}")
         axes.set_title(panel.title)
-        axes.legend(frameon=False)
+        if not long_names:
+            axes.legend(frameon=False)
+    if long_names:
+        below: Any = {"loc": "outside lower center", "frameon": False, "fontsize": "x-small"}
+        figure.legend(*axes.get_legend_handles_labels(), **below)
     figure.savefig(path)
 
 
