@@ -24,20 +24,21 @@ def _network(config: RunConfig) -> nn.Module:
 
 
 _charlstm = partial(RunConfig, window=50, clip=5.0)
+_entropy_adam = EntropyAdamSettings(
+    lr=0.01,
+    betas=(0.5, 0.999),
+    langevin_steps=5,
+    langevin_lr=1.0,
+    gamma=0.01,
+    gamma_growth=0.0,
+)
 
 CHARLSTM = Recipe(
     task=Task("charlstm", load_war_and_peace, _network, feed=Characters, prefers_bf16=True),
     title="LSTM of 2 x 128 units with batch norm, on the characters of War and Peace",
     variants={
         "paper": _charlstm(
-            optimizer=EntropyAdamSettings(
-                lr=0.01,
-                betas=(0.5, 0.999),
-                langevin_steps=5,
-                langevin_lr=1.0,
-                gamma=0.01,
-                gamma_growth=0.0,
-            ),
+            optimizer=_entropy_adam,
             epochs=25.0,
             schedule="step",
             schedule_factor=0.5,
@@ -52,17 +53,7 @@ CHARLSTM = Recipe(
             schedule_from=5.0,
             schedule_every=5.0,
         ),
-        "best": _charlstm(
-            optimizer=EntropyAdamSettings(
-                lr=0.01,
-                langevin_steps=5,
-                langevin_lr=3e-3,
-                langevin_betas=(0.9, 0.999),
-                gamma=0.01,
-                gamma_growth=0.0,
-            ),
-            epochs=25.0,
-        ),
+        "best": _charlstm(optimizer=_entropy_adam, epochs=25.0),
         "sgld": _charlstm(optimizer=SGLDSettings(lr=1.0), epochs=50.0, schedule="inverse-power"),
     },
 )

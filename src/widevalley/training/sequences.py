@@ -66,10 +66,11 @@ class Sequences(Feed):
         return _recurrent(model).initial_state(self._columns)
 
     def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
-        """Mean cross-entropy of a window's tokens."""
+        """Mean cross-entropy of a window's tokens; the state is carried on in float32."""
         inputs, targets = self._windows[k]
         logits, state = _recurrent(model)(inputs, cast(State, carried))
-        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten()), detach(state)
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return loss, tuple(part.float() for part in detach(state))
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hold batch-norm statistics of the first training windows, the state carried on."""
