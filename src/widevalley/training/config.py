@@ -28,7 +28,9 @@ class RunConfig:
     schedule: Schedule = "cosine"
     """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power."""
     schedule_power: float = 0.25
-    """Power of the inverse-power schedule; no other reads it."""
+    """Power of the inverse-power schedules; no other reads it."""
+    walk_schedule: Schedule = "constant"
+    """Fall of langevin-lr, the rate of a walk, over the run; no optimizer without one reads it."""
     dropout: float = 0.0
     """Share of hidden units dropped while training, in [0, 1)."""
     input_dropout: float = 0.0

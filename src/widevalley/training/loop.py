@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from widevalley.training.config import RunConfig
+from widevalley.training.config import RunConfig, Schedule
 from widevalley.training.evaluation import evaluate, judged_weights
+from widevalley.training.optimizers import LangevinSettings
 from widevalley.training.schedules import rate_factor
 from widevalley.training.task import Task
 
@@ -56,11 +57,11 @@ class Loop:
     @property
     def lr(self) -> float:
         """Rate of the next step."""
-        config = self.config
-        factor = rate_factor(
-            config.schedule, self.gradients, self.total, power=config.schedule_power
-        )
-        return config.optimizer.lr * factor
+        return self.config.optimizer.lr * self._factor(self.config.schedule)
+
+    def _factor(self, schedule: Schedule) -> float:
+        power = self.config.schedule_power
+        return rate_factor(schedule, self.gradients, self.total, power=power)
 
     def step(self) -> None:
         """Take one gradient and one step of the optimizer."""
@@ -71,6 +72,9 @@ class Loop:
         loss.backward()  # type: ignore[no-untyped-call]
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
+            if isinstance(self.config.optimizer, LangevinSettings):
+                walk = self._factor(self.config.walk_schedule)
+                group["langevin_lr"] = self.config.optimizer.langevin_lr * walk
         self.optimizer.step()
         self.loss_sum += loss.detach()
         self.loss_steps += 1
