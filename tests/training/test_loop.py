@@ -49,6 +49,16 @@ def test_an_epoch_visits_no_sample_twice_and_reshuffles(task, config):
     assert not torch.equal(*orders)
 
 
+def test_outer_rate_and_walk_fall_each_by_its_own_schedule(task, config):
+    loop = make_loop(task, replace(config, schedule="linear", walk_schedule="cosine"))
+    for _ in range(31):
+        loop.step()
+    (group,) = loop.optimizer.param_groups
+    settings = config.optimizer
+    assert group["lr"] == pytest.approx(settings.lr * (1 - 30 / 120))
+    assert group["langevin_lr"] == pytest.approx(settings.langevin_lr * (1 + 2**-0.5) / 2)
+
+
 def test_order_does_not_depend_on_optimizer_or_dropout(task, config):
     orders = []
     for changed in (config, replace(config, optimizer=SGDSettings(), dropout=0.5)):

@@ -17,6 +17,7 @@ from widevalley.training import (
     EntropySGDSettings,
     Interrupted,
     RunBusy,
+    RunConfig,
     RunConflict,
     RunFolder,
     RunProgress,
@@ -25,6 +26,7 @@ from widevalley.training import (
     run,
 )
 from widevalley.training import runner as runner_module
+from widevalley.training.folder import ONCE_ABSENT
 
 from .conftest import assert_same_end
 
@@ -191,6 +193,20 @@ def test_other_settings_are_refused_by_name(task, config, tmp_path, without_netw
     message = str(caught.value)
     assert message.endswith("epochs 3.0 there, 4.0 now; optimizer.lr 1.0 there, 0.5 now")
     assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def test_a_setting_that_came_later_is_what_it_was_without(task, config, tmp_path, without_network):
+    folder = run(task, config, tmp_path)
+    older = {name: value for name, value in folder.config.items() if name not in ONCE_ABSENT}
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    run(without_network, config, tmp_path)
+    with pytest.raises(RunConflict, match=r"clip 0.0 there, 1.0 now"):
+        run(without_network, replace(config, clip=1.0), tmp_path)
+
+
+def test_what_was_once_absent_has_the_default_of_now():
+    plain = RunConfig(optimizer=SGDSettings())
+    assert all(getattr(plain, name) == value for name, value in ONCE_ABSENT.items())
 
 
 def test_bad_settings_leave_no_folder(task, config, tmp_path):

@@ -25,6 +25,7 @@ MAY_CHANGE = frozenset({"checkpoint_every", "evaluate_every"})
 """Settings that do not decide the outcome of a run."""
 
 ONCE_ABSENT: dict[str, Any] = {
+    "walk_schedule": "constant",
     "schedule_factor": 0.1,
     "schedule_from": 0.0,
     "schedule_every": 0.0,

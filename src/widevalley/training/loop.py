@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from widevalley.training.config import RunConfig
+from widevalley.training.config import RunConfig, Schedule
 from widevalley.training.evaluation import judged_weights
 from widevalley.training.feed import Carried
+from widevalley.training.optimizers import LangevinSettings
 from widevalley.training.schedules import rate_factor, total_gradients
 from widevalley.training.task import Task
 
@@ -56,8 +57,10 @@ class Loop:
     @property
     def lr(self) -> float:
         """Rate of the next step."""
-        factor = rate_factor(self.config, self.gradients, self.batches)
-        return self.config.optimizer.lr * factor
+        return self.config.optimizer.lr * self._factor(self.config.schedule)
+
+    def _factor(self, schedule: Schedule) -> float:
+        return rate_factor(schedule, self.config, self.gradients, self.batches)
 
     def step(self) -> None:
         """Take one gradient and one step of the optimizer."""
@@ -72,6 +75,9 @@ class Loop:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
+            if isinstance(self.config.optimizer, LangevinSettings):
+                walk = self._factor(self.config.walk_schedule)
+                group["langevin_lr"] = self.config.optimizer.langevin_lr * walk
         self.optimizer.step()
         self.loss_sum += loss.detach()
         self.loss_steps += 1

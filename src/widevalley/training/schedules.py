@@ -1,10 +1,10 @@
-"""The outer rate over a run, as a pure function of the gradient count: nothing to checkpoint."""
+"""Rates over a run, as a pure function of the gradient count: nothing to checkpoint."""
 
 from __future__ import annotations
 
 import math
 
-from widevalley.training.config import RunConfig
+from widevalley.training.config import RunConfig, Schedule
 
 
 def total_gradients(config: RunConfig, batches: int) -> int:
@@ -12,14 +12,14 @@ def total_gradients(config: RunConfig, batches: int) -> int:
     return max(1, round(config.epochs * batches))
 
 
-def rate_factor(config: RunConfig, step: int, batches: int) -> float:
-    """What lr is multiplied by at gradient evaluation `step` (from 0), at `batches` an epoch.
+def rate_factor(schedule: Schedule, config: RunConfig, step: int, batches: int) -> float:
+    """What a rate is multiplied by at gradient evaluation `step` (from 0), at `batches` an epoch.
 
     1 at step 0; cosine and linear would reach 0 at the end of the run; inverse-power is
     (1 + step)^-power; step is factor^drops.
     """
     share = step / total_gradients(config, batches)
-    match config.schedule:
+    match schedule:
         case "constant":
             return 1.0
         case "cosine":
