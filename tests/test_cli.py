@@ -45,15 +45,18 @@ def test_help_shows_every_field_with_the_tuned_default(capsys, optimizer):
 
 
 BAD = [
-    (["bake"], "no verb 'bake'; there are train, compare, sweep, report"),
-    (["train"], r"train needs a RECIPE \(digits, mnistfc\) right after it"),
+    (["bake"], "no verb 'bake'; there are train, compare, sweep, report, reproduce"),
+    (["train"], r"train needs a RECIPE \(digits, mnistfc, .*\) right after it"),
     (["train", "cifar"], "no recipe 'cifar'; there are digits, mnistfc"),
-    (["train", "digits", "--optimizer", "lion"], "optimizer 'lion': digits has settings for"),
+    (["train", "digits", "--optimizer", "lion"], "optimizer 'lion': digits has optimizers"),
     (["train", "digits", "--optimizer"], "--optimizer needs a value"),
     (["train", "digits", "--optimizer=sgd", "--optimizer", "adam"], "--optimizer is given twice"),
     (["train", "digits", "--epochs", "-1"], r"epochs=-1.0: must be above 0"),
     (["train", "digits", "--epochs", "many"], "Error parsing --epochs"),
-    (["train", "digits", "--schedule", "step"], "invalid choice 'step' for argument '--schedule'"),
+    (
+        ["train", "digits", "--schedule", "steps"],
+        "invalid choice 'steps' for argument '--schedule'",
+    ),
     (["train", "digits", "--optimizer", "sgd", "--optimizer.gamma", "1"], "--optimizer.gamma"),
     (["train", "digits", "--optimizer.gamma", "-1"], "gamma must be >= 0"),
     (["train", "digits", "--seeds", "0"], "seeds=0: must be at least 1"),
@@ -65,6 +68,15 @@ BAD = [
     (["sweep", "digits", "--grid", "runs=1"], "a run has no setting runs"),
     (["sweep", "digits", "--grid", "dropout=.1,x"], "could not convert string to float: 'x'"),
     (["report", "nowhere"], "nowhere: no finished run"),
+    (["train", "lenet", "--variant", "last"], "variant 'last': lenet has variants paper, basel"),
+    (["train", "mnistfc", "--variant", "paper", "--optimizer", "sgd"], "exclude each other"),
+    (["train", "digits", "--variant", "paper"], "variant 'paper': digits has optimizers"),
+    (["train", "lenet", "--clip", "-1"], "clip=-1.0: must be at least 0"),
+    (["compare", "lenet"], "lenet has variants paper, .*: see widevalley reproduce"),
+    (["reproduce", "digits"], "no row 'digits'; there are mnistfc, lenet, allcnn, ptb, charlstm"),
+    (["reproduce", "lenet", "--variants", "last"], "variant 'last': lenet has variants paper"),
+    (["reproduce", "lenet", "--scale", "tiny"], "invalid choice 'tiny'"),
+    (["reproduce", "lenet", "--seeds", "0"], "seeds=0: must be at least 1"),
 ]
 
 
@@ -105,6 +117,51 @@ def test_compare_then_report(capsys, tmp_path):
     assert main(["report", "runs/digits", "--to", "results/digits"]) == 0
     assert (tmp_path / "results/digits/entropy-sgd/seed-1/metrics.jsonl").is_file()
     assert main(["report", "results/digits"]) == 0
+
+
+def test_report_of_unfinished_runs(capsys, tmp_path):
+    assert main(["train", "digits", "--optimizer", "sgd", *FAST]) == 0
+    metrics = Path("runs/digits/sgd/seed-0/metrics.jsonl")
+    metrics.write_text(metrics.read_text().replace(', "final": true', ""))
+    assert main(["report", "runs/digits", "--to", "results"]) == 2
+    assert not (tmp_path / "results").exists()
+    assert main(["report", "runs/digits", "--unfinished", "--to", "results"]) == 0
+    assert "sgd (partial)" in capsys.readouterr().out
+    assert (tmp_path / "results/sgd/seed-0/metrics.jsonl").is_file()
+
+
+def test_reproduce_without_data_or_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEVALLEY_DATA", str(tmp_path / "empty"))
+    assert main(["reproduce", "--report-only"]) == 0
+    assert capsys.readouterr().out.count("not run") == 2 * 20
+    assert main(["reproduce", "lenet", "--variants", "best", "--scale", "small"]) == 1
+    out, errors = capsys.readouterr()
+    assert "train-images-idx3-ubyte.gz is missing" in out
+    assert errors == "widevalley: not at their end: lenet best seed 0\n"
+    assert (tmp_path / "runs-small/table.md").is_file()
+
+
+@pytest.mark.slow
+def test_reproduce_small_then_report_and_copy(real_data, capsys, tmp_path):
+    flags = ["--scale", "small", "--seeds", "2", "--threads", "1"]
+    assert main(["reproduce", "mnistfc", "lenet", *flags]) == 0
+    out = capsys.readouterr().out
+    assert out.count("not run") == 0
+    assert "written: runs-small/figure-4.png" in out
+    assert not (tmp_path / "runs").exists()
+    assert main(["report", "runs-small/lenet", "--to", "results/lenet"]) == 0
+    assert main(["reproduce", "lenet", "--report-only", "--runs", "results"]) == 0
+    assert "lenet best" in (tmp_path / "results/table.md").read_text()
+
+
+@pytest.mark.slow
+def test_train_a_variant_and_sweep_it(real_data, capsys, tmp_path):
+    flags = ["--variant", "baseline", "--epochs", ".02", "--evaluate-every", ".02"]
+    assert main(["train", "lenet", *flags]) == 0
+    assert (tmp_path / "runs/lenet/baseline/seed-0/checkpoint.pt").is_file()
+    assert main(["sweep", "lenet", *flags, "--grid", "optimizer.lr=1e-3,1e-4"]) == 0
+    assert "lenet baseline, 2 trials" in capsys.readouterr().out
+    assert len(list((tmp_path / "runs/lenet/sweeps/baseline").glob("*/seed-0"))) == 2
 
 
 def test_sweep_reads_values_as_flags_are_read(capsys, tmp_path):

@@ -1,39 +1,12 @@
 """Files are found, checked, downloaded whole or not at all, and their absence is one line."""
 
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import pooch
 import pytest
 
-from widevalley.data.files import DataUnavailable, RemoteFile, fetch
+from widevalley.data.files import DataUnavailable, RemoteFile, atomic_write, fetch
 
 CONTENT = b"one, two, three"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    root = tmp_path / "server"
-    root.mkdir()
-    (root / "a.txt").write_bytes(CONTENT)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=root)) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}/"
-        http.shutdown()
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.delenv("WIDEVALLEY_DATA", raising=False)
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
-    return tmp_path / "cache" / "widevalley"
 
 
 def remote(url, content=CONTENT):
@@ -73,3 +46,19 @@ def test_the_variable_names_the_only_place_looked_at(tmp_path, monkeypatch, serv
     path.write_bytes(CONTENT + b"!")
     with pytest.raises(DataUnavailable, match=r"mine/set/a\.txt fails its checksum"):
         fetch(remote(server))
+
+
+def interrupted_write(path):
+    with atomic_write(path) as file:
+        file.write(b"half of it")
+        raise KeyboardInterrupt
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "new/a.bin"
+    with atomic_write(path) as file:
+        file.write(CONTENT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write(path)
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]

@@ -5,14 +5,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from widevalley.experiments import RECIPES, compare
+from widevalley.data import Corpus, Dataset
+from widevalley.experiments import PAPER, QUOTED, RECIPES, compare, small
 from widevalley.experiments.recipe import check_equal_cost
 from widevalley.training import SGDSettings
+from widevalley.training.hardware import resolve
+from widevalley.training.loop import Loop
 
 NAMES = {"entropy-sgd", "entropy-adam", "sgd", "adam", "sgld"}
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+COMPARED = [recipe for recipe in RECIPES.values() if recipe.tuned]
+
+
+@pytest.mark.parametrize("recipe", COMPARED, ids=lambda recipe: recipe.name)
 def test_every_optimizer_has_a_default_of_equal_cost(recipe):
     assert set(recipe.optimizers) == NAMES
     assert set(recipe.compared) <= NAMES
@@ -21,7 +27,7 @@ def test_every_optimizer_has_a_default_of_equal_cost(recipe):
     assert all(recipe.config(name).optimizer.name == name for name in NAMES)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", COMPARED, ids=lambda recipe: recipe.name)
 def test_dropout_settings_reach_the_network(recipe):
     config = replace(recipe.tuned[0], dropout=0.4, input_dropout=0.3)
     network = recipe.task.build(config)
@@ -31,8 +37,59 @@ def test_dropout_settings_reach_the_network(recipe):
     assert set(shares[1:]) == {0.4}
 
 
+VARIANTS = [(recipe, name) for recipe in PAPER.values() for name in recipe.variants]
+
+
+@pytest.mark.parametrize("recipe", PAPER.values(), ids=lambda recipe: recipe.name)
+def test_every_row_of_the_paper_has_its_variants(recipe):
+    assert tuple(recipe.variants) == ("paper", "baseline", "best", "sgld")
+    assert recipe.variant("sgld").optimizer.name == "sgld"
+    assert recipe.variant("sgld").schedule == "inverse-power"
+    assert recipe.variant("best").epochs <= QUOTED[recipe.name, "paper"].epochs
+    assert (recipe.holdout > 0) != recipe.task.feed.validates
+
+
+@pytest.mark.parametrize("recipe", PAPER.values(), ids=lambda recipe: recipe.name)
+def test_no_variant_is_judged_by_held_out_samples(recipe):
+    assert all(config.holdout == 0 for config in recipe.variants.values())
+
+
+@pytest.mark.parametrize(("recipe", "name"), VARIANTS, ids=[f"{r.name}-{n}" for r, n in VARIANTS])
+def test_every_variant_takes_a_step_of_its_network(recipe, name):
+    """On made-up data of a few samples: network, feed and optimizer fit together."""
+    brief = small(recipe)
+    config = replace(brief.variant(name), threads=1, precision="32-true", batch_size=4)
+    loop = Loop(replace(brief.task, load=lambda: made_up(recipe.name)), resolve_cpu(config))
+    before = [p.detach().clone() for p in loop.model.parameters()]
+    loop.step()
+    assert loop.finite()
+    after = loop.model.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def made_up(name):
+    torch.manual_seed(0)
+    if RECIPES[name].task.feed.validates:
+        text = torch.randint(87, (200,))
+        return Corpus(text, text, text, ())
+    shape = (3, 32, 32) if name == "allcnn" else (784,)
+    inputs, targets = torch.randn(8, *shape), torch.arange(8)
+    return Dataset(inputs, targets, inputs, targets, classes=10)
+
+
+def resolve_cpu(config):
+    return resolve(replace(config, device="cpu"), prefers_bf16=False)
+
+
+def test_unknown_variants_are_named():
+    with pytest.raises(ValueError, match="variant 'last': lenet has variants paper, baseline"):
+        RECIPES["lenet"].variant("last")
+    with pytest.raises(ValueError, match="optimizer 'sgd': lenet has variants paper, baseline"):
+        RECIPES["lenet"].config("sgd")
+
+
 def test_an_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r"optimizer 'lion': digits has settings for entropy-sgd"):
+    with pytest.raises(ValueError, match=r"optimizer 'lion': digits has optimizers entropy-sgd"):
         RECIPES["digits"].config("lion")
 
 

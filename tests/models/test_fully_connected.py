@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from widevalley.models import DigitsMLP, MnistFC
+from widevalley.models import DigitsMLP, MnistFC, SmallMnistFC
 
 
 @pytest.mark.parametrize(
-    ("model", "inputs", "parameters"), [(MnistFC, 784, 1_863_690), (DigitsMLP, 64, 8_970)]
+    ("model", "inputs", "parameters"),
+    [(MnistFC, 784, 1_863_690), (SmallMnistFC, 784, 50_890), (DigitsMLP, 64, 8_970)],
 )
 def test_size_and_shape(model, inputs, parameters):
     net = model()

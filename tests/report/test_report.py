@@ -7,7 +7,7 @@ import random
 import pytest
 from rich.console import Console
 
-from widevalley.report import find_groups, markdown_table, rich_table, write_results
+from widevalley.report import find_groups, markdown_table, rich_table, run_cells, write_results
 from widevalley.report.groups import Summary, summarise
 from widevalley.training import RunFolder
 
@@ -57,8 +57,8 @@ def test_summary_is_mean_and_standard_error():
 
 def test_the_table_holds_finished_runs_best_first(runs):
     groups = find_groups(runs)
-    assert markdown_table(groups).splitlines() == [
-        "| optimizer | seeds | test error, % | test loss, nats | gradients | seconds |",
+    assert markdown_table(run_cells(groups)).splitlines() == [
+        "| run | seeds | test error, % | test loss, nats | gradients | seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         "| entropy-sgd | 3 | 3.00 ± 0.58 | 0.3000 ± 0.0577 | 300 | 6.0 |",
         "| sgd | 3 | 5.00 ± 0.58 | 0.5000 ± 0.0577 | 300 | 6.0 |",
@@ -69,7 +69,7 @@ def test_the_terminal_table_fits_80_columns_uncut(runs):
     console = Console(width=80, record=True, quiet=True)
     console.quiet = False
     with console.capture() as capture:
-        console.print(rich_table(find_groups(runs), "title"))
+        console.print(rich_table(run_cells(find_groups(runs)), "title"))
     text = capture.get()
     for cell in ("entropy-sgd", "5.00 ± 0.58", "0.5000 ± 0.0577", "gradients", "seconds"):
         assert cell in text
@@ -78,7 +78,7 @@ def test_the_terminal_table_fits_80_columns_uncut(runs):
 def test_validation_is_called_so(tmp_path):
     write_run(tmp_path, "sgd", 0, [3.0], holdout=297)
     assert "| validation error, % | validation loss, nats |" in markdown_table(
-        find_groups(tmp_path)
+        run_cells(find_groups(tmp_path))
     )
 
 

@@ -26,6 +26,11 @@ BAD = [
     ("epochs", 0.0, "above 0"),
     ("batch_size", 0, "at least 1"),
     ("schedule_power", -1.0, "at least 0"),
+    ("schedule_factor", 0.0, "in (0, 1]"),
+    ("schedule_from", -1.0, "at least 0"),
+    ("schedule_every", -1.0, "at least 0"),
+    ("clip", -1.0, "at least 0"),
+    ("window", 0, "at least 1"),
     ("dropout", 1.0, "in [0, 1)"),
     ("input_dropout", -0.1, "in [0, 1)"),
     ("seed", -1, "from 0 to 2^32 - 1"),
@@ -66,18 +71,53 @@ def test_settings_reach_the_optimizer(settings):
     assert built.param_groups[0]["weight_decay"] == 0.5
 
 
+def factor(step, total, **settings):
+    """The rate at `step` of a run of one epoch of `total` batches."""
+    config = RunConfig(optimizer=SGDSettings(), epochs=1.0, **settings)
+    return rate_factor(config, step, total, schedule=config.schedule)
+
+
 @given(total=st.integers(2, 10_000), schedule=st.sampled_from(["cosine", "linear"]))
 def test_falling_schedules(total, schedule):
-    factors = [rate_factor(schedule, step, total) for step in range(0, total, max(1, total // 50))]
+    def at(step, total=total):
+        return factor(step, total, schedule=schedule)
+
+    factors = [at(step) for step in range(0, total, max(1, total // 50))]
     assert factors[0] == 1
     assert all(a > b > 0 for a, b in pairwise(factors))
-    assert rate_factor(schedule, total, total) == pytest.approx(0, abs=1e-12)
-    assert rate_factor(schedule, total // 2 * 2, total // 2 * 4) == pytest.approx(0.5)
+    assert at(total) == pytest.approx(0, abs=1e-12)
+    assert at(total // 2 * 2, total // 2 * 4) == pytest.approx(0.5)
 
 
 def test_constant_and_inverse_power():
-    assert rate_factor("constant", 5, 10) == 1
-    assert rate_factor("inverse-power", 15, 100, power=0.25) == pytest.approx(0.5)
+    assert factor(5, 10, schedule="constant") == 1
+    assert factor(15, 100, schedule="inverse-power", schedule_power=0.25) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "drops"),
+    [
+        # Adam of the paper's MNIST rows, / 5 every 30 epochs; then Zaremba's "large", / 1.15 an
+        # epoch after 14; then one drop and no more.
+        ((0.2, 30.0, 30.0), {0: 0, 29.99: 0, 30: 1, 59.99: 1, 60: 2, 90: 3, 99.99: 3}),
+        ((1 / 1.15, 14.0, 1.0), {0: 0, 13.99: 0, 14: 1, 15: 2, 54.99: 41}),
+        ((0.1, 40.0, 0.0), {39.99: 0, 40: 1, 119: 1}),
+    ],
+)
+def test_step_schedule(settings, drops):
+    by, since, every = settings
+    config = RunConfig(
+        optimizer=SGDSettings(),
+        epochs=120.0,
+        schedule="step",
+        schedule_factor=by,
+        schedule_from=since,
+        schedule_every=every,
+    )
+    for epoch, count in drops.items():
+        assert rate_factor(
+            config, int(epoch * 468), 468, schedule=config.schedule
+        ) == pytest.approx(by**count)
 
 
 def test_auto_follows_the_recipe_and_the_processor(monkeypatch):

@@ -27,8 +27,9 @@ def test_equals_a_plain_torch_loop(task, config):
     for step in range(60):
         loop.step()
         at = step % 40
-        chosen = loop._order[at * 32 : (at + 1) * 32]
-        x, y = loop.data.train_inputs[chosen], loop.data.train_targets[chosen]
+        chosen = loop.feed._order[at * 32 : (at + 1) * 32]
+        inputs, targets = loop.feed.splits["train_set"]
+        x, y = inputs[chosen], targets[chosen]
         sgd.zero_grad()
         functional.cross_entropy(model(x), y).backward()
         sgd.step()
@@ -43,7 +44,7 @@ def test_an_epoch_visits_no_sample_twice_and_reshuffles(task, config):
     for _ in range(2):
         for _ in range(loop.batches):
             loop.step()
-        orders.append(loop._order)
+        orders.append(loop.feed._order)
     assert sorted(orders[0].tolist()) == list(range(1297))
     assert not torch.equal(*orders)
 
@@ -64,7 +65,7 @@ def test_order_does_not_depend_on_optimizer_or_dropout(task, config):
         loop = make_loop(task, changed)
         for _ in range(loop.batches + 1):
             loop.step()
-        orders.append(loop._order)
+        orders.append(loop.feed._order)
     assert torch.equal(*orders)
 
 
@@ -84,16 +85,16 @@ def test_judges_the_anchor(task, config):
     loop = make_loop(task, config)
     for _ in range(10):
         loop.step()
-    data = loop.data
+    inputs, targets = loop.feed.splits["test"]
     with loop.optimizer.at_anchor(), torch.no_grad():
         loop.model.eval()
-        scores = loop.model(data.test_inputs)
+        scores = loop.model(inputs)
         loop.model.train()
     judged = loop.judge()
     assert judged["test_loss"] == pytest.approx(
-        float(functional.cross_entropy(scores, data.test_targets)), rel=1e-5
+        float(functional.cross_entropy(scores, targets)), rel=1e-5
     )
-    wrong = (scores.argmax(1) != data.test_targets).double().mean()
+    wrong = (scores.argmax(1) != targets).double().mean()
     assert judged["test_error"] == pytest.approx(100 * float(wrong))
 
 

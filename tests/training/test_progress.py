@@ -22,7 +22,7 @@ def shown(*, terminal, final):
 
 def test_a_bar_fits_in_80_columns():
     last = shown(terminal=True, final=True).splitlines()[-2]
-    for part in ("entropy-adam seed 0", "4,000/4,000 gradients", "loss 0.123", "error 12.35 %"):
+    for part in ("entropy-adam seed 0", "4,000/4,000 gradients", "train 0.123", "error 12.35 %"):
         assert part in last
     assert "…" not in last
 
@@ -30,5 +30,5 @@ def test_a_bar_fits_in_80_columns():
 def test_plain_output_is_one_line_a_short_run():
     assert shown(terminal=False, final=False) == ""
     assert shown(terminal=False, final=True) == (
-        "entropy-adam seed 0  4,000/4,000 gradients  loss 0.123 error 12.35 %\n"
+        "entropy-adam seed 0  4,000/4,000 gradients  train 0.123 error 12.35 %\n"
     )

@@ -1,8 +1,23 @@
 """What is trained on: small data sets, whole in memory."""
 
+from widevalley.data.cifar10 import load_cifar10
+from widevalley.data.corpus import Corpus, contiguous, windows
 from widevalley.data.dataset import Dataset
 from widevalley.data.digits import load_digits
 from widevalley.data.files import DataUnavailable
 from widevalley.data.mnist import load_mnist
+from widevalley.data.ptb import load_ptb
+from widevalley.data.war_and_peace import load_war_and_peace
 
-__all__ = ["DataUnavailable", "Dataset", "load_digits", "load_mnist"]
+__all__ = [
+    "Corpus",
+    "DataUnavailable",
+    "Dataset",
+    "contiguous",
+    "load_cifar10",
+    "load_digits",
+    "load_mnist",
+    "load_ptb",
+    "load_war_and_peace",
+    "windows",
+]

@@ -5,9 +5,16 @@ Every file is checked against its SHA-256 each time it is asked for.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 VARIABLE = "WIDEVALLEY_DATA"
 
@@ -25,6 +32,19 @@ class RemoteFile:
     sha256: str
 
 
+@dataclass(frozen=True)
+class RemoteArchive:
+    """A public tar file: `url`, `checksum` ("md5:..."), and the `members` wanted from it.
+
+    A member's `path` is its name in the archive and below the data folder, its `url` the
+    archive's.
+    """
+
+    url: str
+    checksum: str
+    members: tuple[RemoteFile, ...]
+
+
 def fetch(file: RemoteFile) -> Path:
     """The checked local copy of `file`.
 
@@ -36,16 +56,68 @@ def fetch(file: RemoteFile) -> Path:
     return _in_folder(file, Path(folder)) if folder else _in_cache(file)
 
 
-def _in_folder(file: RemoteFile, folder: Path) -> Path:
+def fetch_members(archive: RemoteArchive) -> list[Path]:
+    """The checked local copies of an archive's members, as `fetch` would give them.
+
+    Where the user cache lacks one, the archive is downloaded, its members are put there each
+    under its final name once its checksum fits, and the archive is deleted.
+    """
+    if os.environ.get(VARIABLE):
+        return [fetch(member) for member in archive.members]
+    cache = user_cache()
+    missing = [m for m in archive.members if not _is_whole(cache / m.path, m)]
+    if missing:
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                path = Path(scratch) / "archive"
+                _download(archive.url, archive.checksum, path, missing[0].path)
+                _unpack(path, missing, cache)
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            reason = " ".join(str(error).split())
+            raise DataUnavailable(
+                f"{archive.url} cannot be unpacked into {cache}: {reason}"
+            ) from error
+    return [cache / member.path for member in archive.members]
+
+
+def user_cache() -> Path:
+    """The folder of downloads and of what is made from them."""
     import pooch
 
+    return Path(pooch.os_cache("widevalley"))
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that becomes `path` at the block's end, or nothing if the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _is_whole(path: Path, file: RemoteFile) -> bool:
+    import pooch
+
+    return path.is_file() and pooch.file_hash(str(path), alg="sha256") == file.sha256
+
+
+def _in_folder(file: RemoteFile, folder: Path) -> Path:
     path = folder / file.path
     if not path.is_file():
         raise DataUnavailable(
             f"{path} is missing; it can be had from {file.url}, or unset {VARIABLE} to let "
             "widevalley download it"
         )
-    if pooch.file_hash(str(path), alg="sha256") != file.sha256:
+    if not _is_whole(path, file):
         raise DataUnavailable(
             f"{path} fails its checksum; replace it by the file from {file.url}, or unset "
             f"{VARIABLE} to let widevalley download it"
@@ -54,18 +126,40 @@ def _in_folder(file: RemoteFile, folder: Path) -> Path:
 
 
 def _in_cache(file: RemoteFile) -> Path:
+    path = user_cache() / file.path
+    _download(file.url, f"sha256:{file.sha256}", path, file.path)
+    return path
+
+
+def _download(url: str, checksum: str, path: Path, wanted: str) -> None:
     import pooch
     from requests.exceptions import RequestException
 
-    path = Path(pooch.os_cache("widevalley")) / file.path
     try:
-        pooch.retrieve(file.url, f"sha256:{file.sha256}", fname=path.name, path=path.parent)
+        pooch.retrieve(url, checksum, fname=path.name, path=path.parent)
     except RequestException as error:
         raise DataUnavailable(
-            f"{path} is missing and {file.url} cannot be reached ({type(error).__name__}); "
-            f"connect to the network, or set {VARIABLE} to a folder that holds {file.path}"
+            f"{wanted} is not in {user_cache()} and {url} cannot be reached "
+            f"({type(error).__name__}); connect to the network, or set {VARIABLE} to a folder "
+            "that holds it"
         ) from error
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise DataUnavailable(f"{file.url} cannot be stored as {path}: {reason}") from error
-    return path
+        raise DataUnavailable(f"{url} cannot be stored as {path}: {reason}") from error
+
+
+def _unpack(path: Path, members: Sequence[RemoteFile], folder: Path) -> None:
+    wanted = {member.path: member for member in members}
+    with tarfile.open(path) as tar:
+        for entry in tar:
+            member = wanted.pop(entry.name, None)
+            if member is None:
+                continue
+            source = tar.extractfile(entry)
+            content = source.read() if source else b""
+            if hashlib.sha256(content).hexdigest() != member.sha256:
+                raise DataUnavailable(f"{member.path} in {member.url} fails its checksum")
+            with atomic_write(folder / member.path) as target:
+                target.write(content)
+    for member in wanted.values():
+        raise DataUnavailable(f"{member.path} is not in {member.url}")

@@ -11,7 +11,18 @@ from typing import Any
 
 from widevalley.experiments.recipe import Recipe, run_path
 from widevalley.experiments.series import seeds_of
-from widevalley.training import Bars, Diverged, OptimizerSettings, RunConfig, RunFolder, run
+from widevalley.training import (
+    Bars,
+    Diverged,
+    OptimizerSettings,
+    RunConfig,
+    RunFolder,
+    judged,
+    run,
+)
+
+SPLIT = "validation"
+"""What trials are judged on, never the test set."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +34,23 @@ class Trial:
     folders: tuple[RunFolder, ...]
 
     @property
-    def errors(self) -> list[float]:
-        """Validation error in percent of each run; infinite where it diverged."""
-        return [_final(folder, "validation_error") for folder in self.folders]
+    def results(self) -> list[float]:
+        """What each run is judged by, on validation samples; infinite where it diverged."""
+        return [judged(f.records[-1], SPLIT) if f.finished else math.inf for f in self.folders]
 
     @property
-    def error(self) -> float:
-        """Mean validation error in percent."""
-        return math.fsum(self.errors) / len(self.errors)
+    def result(self) -> float:
+        """Their mean."""
+        return math.fsum(self.results) / len(self.results)
 
     @property
     def loss(self) -> float:
         """Mean validation loss in nats."""
-        return math.fsum(_final(f, "validation_loss") for f in self.folders) / len(self.folders)
+        return math.fsum(_loss(folder) for folder in self.folders) / len(self.folders)
 
 
-def _final(folder: RunFolder, name: str) -> float:
-    return float(folder.records[-1][name]) if folder.finished else math.inf
+def _loss(folder: RunFolder) -> float:
+    return float(folder.records[-1][f"{SPLIT}_loss"]) if folder.finished else math.inf
 
 
 def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
@@ -89,6 +100,7 @@ def _plain(value: Any) -> str:
 
 def sweep(
     recipe: Recipe,
+    name: str,
     config: RunConfig,
     values: Mapping[str, Sequence[Any]],
     seeds: int,
@@ -96,26 +108,25 @@ def sweep(
     *,
     command: str = "",
 ) -> list[Trial]:
-    """Run the grid and return its trials, the lowest validation error first (then loss).
+    """Run the grid and return its trials, the best on validation samples first (ties by loss).
 
-    Runs live under ROOT/RECIPE/sweeps/OPTIMIZER/POINT/seed-N; finished ones are not run again.
-    A trial that diverges counts as infinitely bad. Raises ValueError where nothing is held out.
+    Runs live under ROOT/RECIPE/sweeps/NAME/POINT/seed-N, `name` being that of the run varied, its
+    optimizer or variant; finished ones are not run again. A trial that diverges counts as
+    infinitely bad. Raises ValueError where nothing is held out.
     """
-    if config.holdout == 0:
+    if config.holdout == 0 and not recipe.task.feed.validates:
         raise ValueError("holdout=0: a sweep must not be judged by the test set; hold some out")
     trials = []
     with Bars() as bars:
         for point, at in grid(config, values):
-            name = label(point)
             folders = []
             for one in seeds_of(at, seeds):
-                where = ("sweeps", one.optimizer.name, name)
-                path = run_path(root, recipe, *where, seed=one.seed)
-                bar = bars.run(f"{one.optimizer.name} {name} seed {one.seed}")
+                path = run_path(root, recipe, "sweeps", name, label(point), seed=one.seed)
+                bar = bars.run(f"{name} {label(point)} seed {one.seed}")
                 try:
                     run(recipe.task, one, path, progress=bar, command=command)
                 except Diverged as error:
                     bars.console.print(str(error), markup=False, soft_wrap=True)
                 folders.append(RunFolder(path))
             trials.append(Trial(point, tuple(folders)))
-    return sorted(trials, key=lambda trial: (trial.error, trial.loss))
+    return sorted(trials, key=lambda trial: (trial.result, trial.loss))

@@ -1,9 +1,9 @@
-"""What a recipe is: a task, and the settings each optimizer solves it with."""
+"""What a recipe is: a task, and the settings it is solved with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from widevalley.training import RunConfig, Task
@@ -11,17 +11,19 @@ from widevalley.training import RunConfig, Task
 
 @dataclass(frozen=True)
 class Recipe:
-    """A task and, for each optimizer, the run tuned for it."""
+    """A task with its runs: variants by name, and for a comparison one of each optimizer."""
 
     task: Task
     title: str
     """One line for help and headings."""
-    tuned: tuple[RunConfig, ...]
+    variants: Mapping[str, RunConfig] = field(default_factory=dict)
+    """Runs by name, each at its own cost: the paper's settings, its baseline, what is best."""
+    tuned: tuple[RunConfig, ...] = ()
     """The default run of each optimizer; every one spends the same gradient evaluations."""
-    compared: tuple[str, ...]
+    compared: tuple[str, ...] = ()
     """Optimizers that a comparison takes unless told."""
-    holdout: int
-    """Training samples a sweep judges by."""
+    holdout: int = 0
+    """Training samples a sweep judges by; 0 where the data have a validation split."""
 
     @property
     def name(self) -> str:
@@ -30,7 +32,7 @@ class Recipe:
 
     @property
     def optimizers(self) -> tuple[str, ...]:
-        """Names of the optimizers it has settings for."""
+        """Names of the optimizers it has tuned runs of."""
         return tuple(config.optimizer.name for config in self.tuned)
 
     def config(self, optimizer: str) -> RunConfig:
@@ -38,8 +40,19 @@ class Recipe:
         for config in self.tuned:
             if config.optimizer.name == optimizer:
                 return config
-        allowed = ", ".join(self.optimizers)
-        raise ValueError(f"optimizer {optimizer!r}: {self.name} has settings for {allowed}")
+        raise ValueError(f"optimizer {optimizer!r}: {self.name} has {self.choices}")
+
+    def variant(self, name: str) -> RunConfig:
+        """The run of this name. Raises ValueError where there is none."""
+        if name not in self.variants:
+            raise ValueError(f"variant {name!r}: {self.name} has {self.choices}")
+        return self.variants[name]
+
+    @property
+    def choices(self) -> str:
+        """What may be asked for, in words."""
+        kinds = {"optimizers": self.optimizers, "variants": tuple(self.variants)}
+        return "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
 
 
 def run_path(root: Path, recipe: Recipe, *parts: str, seed: int) -> Path:

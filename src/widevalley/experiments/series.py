@@ -9,6 +9,9 @@ from pathlib import Path
 from widevalley.experiments.recipe import Recipe, check_equal_cost, run_path
 from widevalley.training import Bars, RunConfig, RunFolder, run
 
+Named = tuple[str, RunConfig]
+"""A run and what it is called: its variant, or its optimizer."""
+
 
 def seeds_of(config: RunConfig, count: int) -> list[RunConfig]:
     """The same run with `count` seeds in a row, from its own on."""
@@ -18,9 +21,9 @@ def seeds_of(config: RunConfig, count: int) -> list[RunConfig]:
 
 
 def train(
-    recipe: Recipe, configs: Iterable[RunConfig], root: Path, *, command: str = ""
+    recipe: Recipe, runs: Iterable[Named], root: Path, *, command: str = ""
 ) -> list[RunFolder]:
-    """Run each configuration to its end, under ROOT/RECIPE/OPTIMIZER/seed-N.
+    """Run each configuration to its end, under ROOT/RECIPE/NAME/seed-N.
 
     Raises what `widevalley.training.run` raises, at the first run that does.
     """
@@ -29,11 +32,11 @@ def train(
             run(
                 recipe.task,
                 config,
-                run_path(root, recipe, config.optimizer.name, seed=config.seed),
-                progress=bars.run(f"{config.optimizer.name} seed {config.seed}"),
+                run_path(root, recipe, name, seed=config.seed),
+                progress=bars.run(f"{name} seed {config.seed}"),
                 command=command,
             )
-            for config in configs
+            for name, config in runs
         ]
 
 
@@ -45,5 +48,5 @@ def compare(
     Raises ValueError where the configurations cost differently, and what `train` raises.
     """
     check_equal_cost(configs)
-    runs = [one for config in configs for one in seeds_of(config, seeds)]
+    runs = [(one.optimizer.name, one) for config in configs for one in seeds_of(config, seeds)]
     return train(recipe, runs, root, command=command)

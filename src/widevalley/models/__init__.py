@@ -1,5 +1,19 @@
 """What is trained."""
 
-from widevalley.models.fully_connected import DigitsMLP, MnistFC
+from widevalley.models.convolutional import AllCNN, LeNet, SmallLeNet
+from widevalley.models.fully_connected import DigitsMLP, MnistFC, SmallMnistFC
+from widevalley.models.recurrent import PTBLSTM, CharLSTM, SmallCharLSTM, State, detach
 
-__all__ = ["DigitsMLP", "MnistFC"]
+__all__ = [
+    "PTBLSTM",
+    "AllCNN",
+    "CharLSTM",
+    "DigitsMLP",
+    "LeNet",
+    "MnistFC",
+    "SmallCharLSTM",
+    "SmallLeNet",
+    "SmallMnistFC",
+    "State",
+    "detach",
+]

@@ -2,8 +2,9 @@
 
 from widevalley.report.curves import draw_curves
 from widevalley.report.groups import Group, find_groups, group_runs
+from widevalley.report.reproduction import sgld_table, table_1, write_reproduction
 from widevalley.report.results import write_report, write_results
-from widevalley.report.table import markdown_table, rich_table
+from widevalley.report.table import markdown_table, rich_table, run_cells
 from widevalley.report.trials import trial_table
 
 __all__ = [
@@ -13,7 +14,11 @@ __all__ = [
     "group_runs",
     "markdown_table",
     "rich_table",
+    "run_cells",
+    "sgld_table",
+    "table_1",
     "trial_table",
     "write_report",
+    "write_reproduction",
     "write_results",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,32 +25,52 @@ STYLES = (
 """Colours told apart with any colour vision (Okabe and Ito's), each with a dash of its own."""
 
 
-LONG_NAME = 30
+LONG_NAME = 40
 """Characters from which names stand below the picture instead of inside it."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: a field of the records of several groups."""
+
+    groups: Sequence[Group]
+    field: str
+    """What follows the split in the records' field."""
+    label: str
+    """Names the vertical axis, after the split."""
+    title: str = ""
+
+
 def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
-    """Draw error and loss over the runs, mean over seeds and a band of its standard error.
+    """Draw what the runs are judged by, and their loss where that is something else."""
+    measure = groups[0].measure
+    panels = [Panel(groups, measure.field, measure.title)]
+    if measure.field != "loss":
+        panels.append(Panel(groups, "loss", "loss, nats"))
+    draw_panels(panels, title, path)
+
+
+def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
+    """Draw fields against gradient evaluations, mean over seeds and a band of standard error.
 
     Of more groups than there are styles, the first are drawn. Written to `path` in the format
     its suffix names.
     """
-    groups = groups[: len(STYLES)]
-    long_names = max(len(group.name) for group in groups) > LONG_NAME
-    figure = Figure(figsize=(10, 6 if long_names else 4.2), layout="constrained", dpi=150)
+    names = [group.name for panel in panels for group in panel.groups]
+    long_names = max(map(len, names)) > LONG_NAME
+    size = 5 * max(len(panels), 1.4), 6 if long_names else 4.2
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
     figure.suptitle(title)
-    split = groups[0].split
-    left, right = figure.subplots(1, 2)
-    for k, group in enumerate(groups):
-        _draw(left, group, f"{group.split}_error", k)
-        _draw(right, group, f"{group.split}_loss", k)
-    _label(left, f"{split} error, %")
-    _label(right, f"{split} loss, nats")
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for k, group in enumerate(panel.groups[: len(STYLES)]):
+            _draw(axes, group, f"{group.watched}_{panel.field}", k)
+        _label(axes, f"{panel.groups[0].watched} {panel.label}")
+        axes.set_title(panel.title)
+        if not long_names:
+            axes.legend(frameon=False)
     if long_names:
-        lines, names = left.get_legend_handles_labels()
-        figure.legend(lines, names, loc="outside lower center", frameon=False, fontsize="x-small")
-    else:
-        left.legend(frameon=False)
+        below: Any = {"loc": "outside lower center", "frameon": False, "fontsize": "x-small"}
+        figure.legend(*axes.get_legend_handles_labels(), **below)
     figure.savefig(path)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from widevalley.training import RunFolder
+from widevalley.training import Measure, RunFolder, judged, measure_of, split_of
 
 
 @dataclass(frozen=True)
@@ -36,44 +36,74 @@ def summarise(values: Iterable[float]) -> Summary:
     return Summary(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)))
 
 
+PARTIAL = " (partial)"
+"""Follows the name of runs that are not at their end."""
+
+
 @dataclass(frozen=True)
 class Group:
-    """Finished runs of one kind."""
+    """Runs of one kind, each with a record at the least."""
 
     name: str
     folders: tuple[RunFolder, ...]
 
     @property
     def split(self) -> str:
-        """What the runs are judged by: "test" or "validation"."""
-        return "validation" if self.folders[0].config["holdout"] else "test"
+        """What the last records are judged by: "test" or "validation"."""
+        return split_of(self.folders[0].records[-1])
+
+    @property
+    def watched(self) -> str:
+        """The split that every record looks at."""
+        return split_of(self.folders[0].records[0])
+
+    @property
+    def measure(self) -> Measure:
+        """The number they are judged by."""
+        return measure_of(self.folders[0].records[-1])
 
     def final(self, field: str) -> Summary:
         """A number of the runs' last records."""
         return summarise(folder.records[-1][field] for folder in self.folders)
 
+    def result(self, split: str | None = None) -> Summary:
+        """What the runs are judged by, at their last records."""
+        return summarise(judged(folder.records[-1], split) for folder in self.folders)
 
-def group_runs(folders: Iterable[RunFolder]) -> list[Group]:
-    """Group finished runs by the folder they share, in the order they come; skip the others."""
-    groups: dict[Path, list[RunFolder]] = {}
+
+def group_runs(folders: Iterable[RunFolder], *, unfinished: bool = False) -> list[Group]:
+    """Group finished runs by the folder they share, in the order they come; skip the others.
+
+    With `unfinished`, those that have a record make groups of their own, marked as partial.
+    """
+    groups: dict[tuple[Path, bool], list[RunFolder]] = {}
     for folder in folders:
-        if folder.finished:
-            groups.setdefault(folder.path.parent, []).append(folder)
-    return [Group(path.name, tuple(members)) for path, members in groups.items()]
+        if folder.finished or (unfinished and folder.records):
+            groups.setdefault((folder.path.parent, folder.finished), []).append(folder)
+    return [
+        Group(path.name + ("" if finished else PARTIAL), tuple(members))
+        for (path, finished), members in groups.items()
+    ]
 
 
-def find_groups(root: Path) -> list[Group]:
-    """The finished runs at ROOT/NAME/seed-N, best mean error first.
+def folders_in(root: Path) -> list[RunFolder]:
+    """The runs at ROOT/seed-N, by seed."""
+    found = (file.parent for file in root.glob("seed-*/config.json"))
+    return [RunFolder(path) for path in sorted(found, key=_seed)]
+
+
+def find_groups(root: Path, *, unfinished: bool = False) -> list[Group]:
+    """The finished runs at ROOT/NAME/seed-N, the best mean first; with `unfinished` all others too.
 
     Raises ValueError where there is none.
     """
-    found = sorted(root.glob("*/seed-*/config.json"), key=lambda file: _seed(file.parent))
-    groups = group_runs(RunFolder(file.parent) for file in found)
+    kinds = sorted(path for path in root.glob("*") if path.is_dir())
+    groups = group_runs((f for path in kinds for f in folders_in(path)), unfinished=unfinished)
     if not groups:
         raise ValueError(f"{root}: no finished run at NAME/seed-N below it")
-    return sorted(groups, key=lambda group: group.final(f"{group.split}_error").mean)
+    return sorted(groups, key=lambda group: group.result().mean)
 
 
-def _seed(folder: Path) -> tuple[Path, int, str]:
+def _seed(folder: Path) -> tuple[int, str]:
     number = folder.name.removeprefix("seed-")
-    return folder.parent, int(number) if number.isdigit() else -1, number
+    return int(number) if number.isdigit() else -1, number

@@ -9,7 +9,8 @@ from typing import Any
 
 from widevalley.report.curves import draw_curves
 from widevalley.report.groups import Group
-from widevalley.report.table import markdown_table
+from widevalley.report.table import markdown_table, run_cells
+from widevalley.training import RunFolder
 
 KEPT = ("config.json", "environment.json", "metrics.jsonl")
 """What is copied of a run: everything but the checkpoint."""
@@ -19,13 +20,10 @@ def write_report(groups: Sequence[Group], title: str, folder: Path) -> tuple[Pat
     """Write table.md (with commands and environment) and curves.png; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table, curves = folder / "table.md", folder / "curves.png"
-    starts = [start for group in groups for run in group.folders for start in run.environments]
     table.write_text(
-        f"# {title}\n\n{markdown_table(groups)}\n"
+        f"# {title}\n\n{markdown_table(run_cells(groups))}\n"
         "Mean over seeds ± standard error of the mean, at the last gradient evaluation; "
-        "seconds are those of the whole run, evaluations included.\n\n"
-        f"{_listed('Commands', [start['command'] for start in starts])}\n"
-        f"{_listed('Environment', map(_described, starts))}"
+        f"seconds are those of the whole run, evaluations included.\n\n{provenance(groups)}"
     )
     draw_curves(groups, title, curves)
     return table, curves
@@ -38,10 +36,10 @@ def write_results(groups: Sequence[Group], title: str, folder: Path) -> tuple[Pa
     """
     for group in groups:
         for run in group.folders:
-            _check_same(run.path, folder / group.name / run.path.name)
+            _check_same(run.path, _target(run, folder))
     for group in groups:
         for run in group.folders:
-            target = folder / group.name / run.path.name
+            target = _target(run, folder)
             target.mkdir(parents=True, exist_ok=True)
             for name in KEPT:
                 if run.path != target:
@@ -49,10 +47,23 @@ def write_results(groups: Sequence[Group], title: str, folder: Path) -> tuple[Pa
     return write_report(groups, title, folder)
 
 
+def _target(run: RunFolder, folder: Path) -> Path:
+    return folder / run.path.parent.name / run.path.name
+
+
 def _check_same(source: Path, target: Path) -> None:
     config = target / "config.json"
     if config.exists() and config.read_bytes() != (source / "config.json").read_bytes():
         raise ValueError(f"{target} holds a run of other settings than {source}")
+
+
+def provenance(groups: Sequence[Group]) -> str:
+    """The commands that made the runs, and what they ran on, for a text file."""
+    starts = [start for group in groups for run in group.folders for start in run.environments]
+    return (
+        f"{_listed('Commands', [start['command'] for start in starts])}\n"
+        f"{_listed('Environment', map(_described, starts))}"
+    )
 
 
 def _listed(head: str, lines: Any) -> str:

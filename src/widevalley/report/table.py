@@ -9,12 +9,15 @@ from rich.table import Table
 
 from widevalley.report.groups import Group
 
+Cells = tuple[list[str], list[list[str]]]
+"""Heads and rows; the first column is text, the others numbers."""
 
-def _cells(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows, the first column text, the others numbers."""
+
+def run_cells(groups: Sequence[Group]) -> Cells:
+    """One row a group of runs."""
     splits = {group.split for group in groups}
     split = splits.pop() if len(splits) == 1 else "test or validation"
-    heads = ["optimizer", "seeds", f"{split} error, %", f"{split} loss, nats"]
+    heads = ["run", "seeds", f"{split} {groups[0].measure.title}", f"{split} loss, nats"]
     heads += ["gradients", "seconds"]
     return heads, [_row(group) for group in groups]
 
@@ -23,16 +26,16 @@ def _row(group: Group) -> list[str]:
     return [
         group.name,
         str(len(group.folders)),
-        group.final(f"{group.split}_error").shown(2),
+        group.result().shown(group.measure.digits),
         group.final(f"{group.split}_loss").shown(4),
         f"{group.final('gradients').mean:,.0f}",
         f"{group.final('seconds').mean:.1f}",
     ]
 
 
-def rich_table(groups: Sequence[Group], title: str) -> Table:
+def rich_table(cells: Cells, title: str) -> Table:
     """The table for a terminal."""
-    heads, rows = _cells(groups)
+    heads, rows = cells
     table = Table(title=title, box=SIMPLE_HEAD)
     for k, head in enumerate(heads):
         table.add_column(head, justify="right" if k else "left", no_wrap=True)
@@ -41,8 +44,8 @@ def rich_table(groups: Sequence[Group], title: str) -> Table:
     return table
 
 
-def markdown_table(groups: Sequence[Group]) -> str:
+def markdown_table(cells: Cells) -> str:
     """The same for a text file."""
-    heads, rows = _cells(groups)
+    heads, rows = cells
     rule = ["---", *["---:"] * (len(heads) - 1)]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rule, *rows))

@@ -1,8 +1,11 @@
 """How to run: settings, the loop, checkpoints, and the folder of a run."""
 
+from widevalley.training.classification import Classification
 from widevalley.training.config import RunConfig
+from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
+from widevalley.training.measures import Measure, judged, measure_of, split_of
 from widevalley.training.optimizers import (
     AdamSettings,
     EntropyAdamSettings,
@@ -13,15 +16,20 @@ from widevalley.training.optimizers import (
 )
 from widevalley.training.progress import Bars, RunProgress
 from widevalley.training.runner import Diverged, run
+from widevalley.training.sequences import Characters, Words
 from widevalley.training.task import Task
 
 __all__ = [
     "AdamSettings",
     "Bars",
+    "Characters",
+    "Classification",
     "Diverged",
     "EntropyAdamSettings",
     "EntropySGDSettings",
+    "Feed",
     "Interrupted",
+    "Measure",
     "OptimizerSettings",
     "Record",
     "RunBusy",
@@ -32,5 +40,9 @@ __all__ = [
     "SGDSettings",
     "SGLDSettings",
     "Task",
+    "Words",
+    "judged",
+    "measure_of",
     "run",
+    "split_of",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from widevalley.training.optimizers import OptimizerSettings
 
-Schedule = Literal["constant", "cosine", "linear", "inverse-power"]
+Schedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -24,13 +24,24 @@ class RunConfig:
     epochs: float = 20.0
     """Effective epochs: gradient evaluations / full batches in the training set."""
     batch_size: int = 128
-    """Samples in a gradient evaluation."""
+    """Samples in a gradient evaluation; of a text, the columns it is read in side by side."""
     schedule: Schedule = "cosine"
-    """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power."""
+    """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power, and
+    step drops at times of its own."""
     schedule_power: float = 0.25
-    """Power of the inverse-power schedules; no other reads it."""
+    """Power of the inverse-power schedule; no other reads it."""
+    schedule_factor: float = 0.1
+    """What the step schedule multiplies lr by at each of its drops, in (0, 1]."""
+    schedule_from: float = 0.0
+    """Epochs before the first drop of the step schedule."""
+    schedule_every: float = 0.0
+    """Epochs from one drop of the step schedule to the next; 0 leaves it at the first."""
     walk_schedule: Schedule = "constant"
     """Fall of langevin-lr, the rate of a walk, over the run; no optimizer without one reads it."""
+    clip: float = 0.0
+    """Largest norm of a gradient, over all weights; larger ones are scaled down; 0 is no limit."""
+    window: int = 35
+    """Tokens a recurrent network is unrolled over in a gradient; no other network reads it."""
     dropout: float = 0.0
     """Share of hidden units dropped while training, in [0, 1)."""
     input_dropout: float = 0.0
@@ -38,11 +49,12 @@ class RunConfig:
     seed: int = 0
     """Keys initial weights, order of samples, dropout and thermal noise."""
     holdout: int = 0
-    """Training samples set apart to judge by instead of the test set; 0 uses the test set."""
+    """Training samples set apart to judge by instead of the test set; 0 uses the test set. A text
+    has validation tokens of its own, and 0 alone is allowed."""
     evaluate_every: float = 1.0
-    """Epochs between evaluations."""
+    """Epochs between evaluations; may change when a run goes on."""
     checkpoint_every: float = 30.0
-    """Seconds between checkpoints; the one field that may change when a run goes on."""
+    """Seconds between checkpoints; may change when a run goes on."""
     device: Device = "auto"
     """Where to compute; auto takes cuda where there is one."""
     precision: Precision = "auto"
@@ -53,7 +65,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         _require("epochs", self.epochs, self.epochs > 0, "above 0")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("schedule_power", self.schedule_power, self.schedule_power >= 0, "at least 0")
+        for name in ("schedule_power", "schedule_from", "schedule_every", "clip"):
+            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
+        factor = self.schedule_factor
+        _require("schedule_factor", factor, 0 < factor <= 1, "in (0, 1]")
+        _require("window", self.window, self.window >= 1, "at least 1")
         _require("dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
         _require("input_dropout", self.input_dropout, 0 <= self.input_dropout < 1, "in [0, 1)")
         _require("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 2^32 - 1")

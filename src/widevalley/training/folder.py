@@ -21,8 +21,17 @@ from widevalley.training import checkpoint
 
 Record = dict[str, Any]
 
-MAY_CHANGE = frozenset({"checkpoint_every"})
+MAY_CHANGE = frozenset({"checkpoint_every", "evaluate_every"})
 """Settings that do not decide the outcome of a run."""
+
+ONCE_ABSENT: dict[str, Any] = {
+    "schedule_factor": 0.1,
+    "schedule_from": 0.0,
+    "schedule_every": 0.0,
+    "clip": 0.0,
+    "window": 35,
+}
+"""Settings that older runs do not name; what is here is what they did."""
 
 
 class RunConflict(ValueError):
@@ -38,6 +47,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run."""
+        return (self.path / "config.json").exists()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -67,9 +81,9 @@ class RunFolder:
 
     def check(self, config: dict[str, Any]) -> None:
         """Raise RunConflict where the folder holds a run of other settings than `config`."""
-        if not (self.path / "config.json").exists():
+        if not self.begun:
             return
-        there, now = _flat(self.config), _flat(config)
+        there, now = ONCE_ABSENT | _flat(self.config), ONCE_ABSENT | _flat(config)
         differing = [
             f"{name} {_shown(there, name)} there, {_shown(now, name)} now"
             for name in sorted(there.keys() | now.keys())

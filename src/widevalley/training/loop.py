@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import nn
 
 from widevalley.training.config import RunConfig, Schedule
-from widevalley.training.evaluation import evaluate, judged_weights
+from widevalley.training.evaluation import judged_weights
+from widevalley.training.feed import Carried
 from widevalley.training.optimizers import LangevinSettings
-from widevalley.training.schedules import rate_factor
+from widevalley.training.schedules import rate_factor, total_gradients
 from widevalley.training.task import Task
 
 if TYPE_CHECKING:
@@ -36,18 +35,19 @@ class Loop:
         torch.manual_seed(config.seed)
         self.config = config
         self.fabric = _fabric(config)
-        data = task.load().holdout(config.holdout)
-        self.batches = _batches(len(data.train_targets), config)
-        self.total = max(1, round(config.epochs * self.batches))
-        self.data = data.to(self.fabric.device)
-        self.model = self.fabric.to_device(task.build(config))
+        self.feed = task.feed(task.load(), config, self.fabric.device)
+        self.batches = self.feed.batches
+        self.total = total_gradients(config, self.batches)
+        model: nn.Module = self.fabric.to_device(task.build(config))
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = config.optimizer.build(self.model.parameters(), config.seed)
         self.gradients = 0
         """Gradient evaluations done."""
         self.loss_sum = torch.zeros((), device=self.fabric.device)
         """Sum of the batch losses of the last `loss_steps` steps."""
         self.loss_steps = 0
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.carried: Carried = ()
+        """What the last batch hands to the next."""
 
     @property
     def epoch(self) -> float:
@@ -60,16 +60,19 @@ class Loop:
         return self.config.optimizer.lr * self._factor(self.config.schedule)
 
     def _factor(self, schedule: Schedule) -> float:
-        power = self.config.schedule_power
-        return rate_factor(schedule, self.gradients, self.total, power=power)
+        return rate_factor(self.config, self.gradients, self.batches, schedule=schedule)
 
     def step(self) -> None:
         """Take one gradient and one step of the optimizer."""
-        x, y = self._next_batch()
+        epoch, k = divmod(self.gradients, self.batches)
+        if k == 0:
+            self.carried = self.feed.begin(self.model, epoch)
         self.optimizer.zero_grad()
         with self.fabric.autocast():
-            loss = functional.cross_entropy(self.model(x), y)
+            loss, self.carried = self.feed.loss(self.model, k, self.carried)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
             if isinstance(self.config.optimizer, LangevinSettings):
@@ -88,18 +91,20 @@ class Loop:
         return mean
 
     def judge(self) -> dict[str, float]:
-        """Loss and error of the weights the method stands for, on the test or held-out samples."""
-        data = self.data
-        with judged_weights(self.model, self.optimizer, data.train_inputs):
-            loss, error = evaluate(self.model, data.test_inputs, data.test_targets)
-        return {f"{data.split}_loss": loss, f"{data.split}_error": error}
+        """How the weights the method stands for do on the split that is watched."""
+        return self._measured(self.feed.watched)
 
-    def judge_training_set(self) -> dict[str, float]:
-        """The same on the whole training set, without dropout."""
-        data = self.data
-        with judged_weights(self.model, self.optimizer, data.train_inputs):
-            loss, error = evaluate(self.model, data.train_inputs, data.train_targets)
-        return {"train_set_loss": loss, "train_set_error": error}
+    def judge_all(self) -> dict[str, float]:
+        """The same on every split, the whole training set among them, without dropout."""
+        return self._measured(*self.feed.judged, "train_set")
+
+    def _measured(self, *splits: str) -> dict[str, float]:
+        with judged_weights(self.model, self.optimizer, self.feed):
+            return {
+                f"{split}_{name}": value
+                for split in splits
+                for name, value in self.feed.measure(self.model, split).items()
+            }
 
     def finite(self) -> bool:
         """Whether all losses not yet taken and all weights are finite; waits."""
@@ -111,6 +116,7 @@ class Loop:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "carried": self.carried,
             "gradients": self.gradients,
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
@@ -130,23 +136,11 @@ class Loop:
         torch.set_rng_state(state["rng"])
         if self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.fabric.device)
-        if self.gradients % self.batches:
-            self._order = self._shuffle()
-
-    def _next_batch(self) -> tuple[Tensor, Tensor]:
-        position = self.gradients % self.batches
-        if position == 0:
-            self._order = self._shuffle()
-        size = self.config.batch_size
-        chosen = self._order[position * size : (position + 1) * size]
-        return self.data.train_inputs[chosen], self.data.train_targets[chosen]
-
-    def _shuffle(self) -> Tensor:
-        """The order of samples in the epoch under way, a function of seed and epoch alone."""
-        key = np.random.SeedSequence((self.config.seed, self.gradients // self.batches))
-        generator = torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
-        order = torch.randperm(len(self.data.train_targets), generator=generator)
-        return order.to(self.fabric.device)
+        epoch, k = divmod(self.gradients, self.batches)
+        if k:
+            self.feed.begin(self.model, epoch)
+        device = self.fabric.device
+        self.carried = tuple(part.to(device) for part in state.get("carried", ()))
 
 
 def _fabric(config: RunConfig) -> Fabric:
@@ -156,11 +150,3 @@ def _fabric(config: RunConfig) -> Fabric:
     assert config.precision != "auto"
     accelerator = "gpu" if config.device == "cuda" else "cpu"
     return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
-
-
-def _batches(samples: int, config: RunConfig) -> int:
-    if config.batch_size > samples:
-        raise ValueError(
-            f"batch_size={config.batch_size}: must be at most the {samples} training samples"
-        )
-    return samples // config.batch_size

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from widevalley.training.folder import Record
+from widevalley.training.measures import judged, measure_of
 
 LINE_EVERY = 10.0
 """Seconds between plain lines of a run, its last line apart."""
@@ -90,6 +91,7 @@ class _Lines(RunProgress):
 
 
 def said(record: Record) -> str:
-    """Running loss and latest error of a record, so short that a bar fits in 80 columns."""
-    error = record.get("test_error", record.get("validation_error"))
-    return f"loss {record['train_loss']:.3f} error {error:.2f} %"
+    """Running loss and what it is judged by, so short that a bar fits in 80 columns."""
+    measure = measure_of(record)
+    result = f"{measure.field} {judged(record):.{measure.digits}f}{measure.unit}"
+    return f"train {record['train_loss']:.3f} {result}"

@@ -87,7 +87,7 @@ class _Run:
             if interrupt.raised:
                 self.stop()
         self.checkpoint()
-        self.record(loop.judge() | loop.judge_training_set() | {"final": True})
+        self.record(loop.judge_all() | {"final": True})
 
     def record(self, judged: Record) -> None:
         """Add a record of the steps since the last one."""

@@ -1,22 +1,41 @@
-"""The outer rate over a run, as a pure function of the gradient count: nothing to checkpoint."""
+"""Rates over a run, as pure functions of the gradient count: nothing to checkpoint."""
 
 from __future__ import annotations
 
 import math
 
-from widevalley.training.config import Schedule
+from widevalley.training.config import RunConfig, Schedule
 
 
-def rate_factor(schedule: Schedule, step: int, total: int, *, power: float = 0.25) -> float:
-    """What lr is multiplied by at gradient evaluation `step` (from 0) of `total`.
+def total_gradients(config: RunConfig, batches: int) -> int:
+    """Gradient evaluations of a whole run, at `batches` an epoch."""
+    return max(1, round(config.epochs * batches))
 
-    1 at step 0; cosine and linear would reach 0 at step `total`; inverse-power is
-    (1 + step)^-power.
+
+def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: Schedule) -> float:
+    """What a rate is multiplied by at gradient evaluation `step` (from 0), at `batches` an epoch.
+
+    1 at step 0; cosine and linear would reach 0 at the end of the run; inverse-power is
+    (1 + step)^-power; step is factor^drops.
     """
-    if schedule == "constant":
-        return 1.0
-    if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / total))
-    if schedule == "linear":
-        return 1 - step / total
-    return float((1 + step) ** -power)
+    share = step / total_gradients(config, batches)
+    match schedule:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * share))
+        case "linear":
+            return 1 - share
+        case "inverse-power":
+            return float((1 + step) ** -config.schedule_power)
+        case "step":
+            return float(config.schedule_factor ** _drops(config, step, batches))
+
+
+def _drops(config: RunConfig, step: int, batches: int) -> int:
+    """Drops of the step schedule before gradient evaluation `step`."""
+    since_first = step - round(config.schedule_from * batches)
+    if since_first < 0:
+        return 0
+    between = round(config.schedule_every * batches)
+    return 1 + (since_first // between if between else 0)

@@ -1,0 +1,7 @@
+"""`python -m widevalley.cli`."""
+
+import sys
+
+from widevalley.cli import main
+
+sys.exit(main())

@@ -1,0 +1,67 @@
+"""A command line from its verb to its exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from widevalley.cli.flags import UsageError
+from widevalley.cli.reporting import Incomplete, report, reproduce
+from widevalley.cli.running import compare, sweep, train
+from widevalley.data import DataUnavailable
+from widevalley.experiments import RECIPES
+from widevalley.training import Diverged, Interrupted, RunBusy
+
+HELP = """usage: widevalley VERB ...
+
+  train RECIPE [--optimizer NAME]    train a recipe with one optimizer, or by --variant NAME with
+                                     the paper's settings, its baseline, SGLD or ours
+  compare RECIPE                     train it with several, at equal gradient evaluations
+  sweep RECIPE [--optimizer NAME]    a grid over settings, judged on held-out training samples
+  report FOLDER                      table and curves of finished runs, from their folders
+  reproduce [RECIPE ...]             run what is missing of the paper's tables and figures, and
+                                     show them beside the paper's numbers
+
+recipes:
+{recipes}
+Flags, their units and defaults: widevalley VERB RECIPE [--optimizer NAME] --help"""
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "compare": compare,
+    "sweep": sweep,
+    "report": report,
+    "reproduce": reproduce,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0, 1 failed, 2 misused, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _dispatch(arguments)
+    except (DataUnavailable, Diverged, Incomplete, RunBusy) as error:
+        return _say(error, 1)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        return _say(error, 2)
+    except Interrupted as error:
+        return _say(error, 130)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+    return 0
+
+
+def _say(message: object, code: int) -> int:
+    print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> None:
+    verb, *rest = arguments or ["--help"]
+    asks = rest[:1] in (["-h"], ["--help"]) and verb != "reproduce"
+    if verb in ("-h", "--help") or (verb in VERBS and asks):
+        print(HELP.format(recipes="".join(f"  {r.name:9} {r.title}\n" for r in RECIPES.values())))
+    elif verb in VERBS:
+        VERBS[verb](rest)
+    else:
+        raise UsageError(f"no verb {verb!r}; there are {', '.join(VERBS)}")

@@ -1,0 +1,101 @@
+"""The verbs that show results: report, and reproduce, which first makes what is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from widevalley import experiments
+from widevalley.cli.flags import UsageError, command, first, parse
+from widevalley.experiments import PAPER, RECIPES, small
+from widevalley.report import (
+    find_groups,
+    rich_table,
+    run_cells,
+    sgld_table,
+    table_1,
+    write_reproduction,
+    write_results,
+)
+
+UNCUT = 1000
+"""Columns to lay a table out in, so that no cell is cut; a narrower terminal wraps its lines."""
+
+
+class Incomplete(RuntimeError):
+    """Some runs did not come to their end; the message names them."""
+
+
+@dataclass(frozen=True)
+class ReportFlags:
+    """Flags of `report`."""
+
+    to: Path | None = None
+    """Copy the runs (without checkpoints) here, with table.md and curves.png; else only show."""
+    unfinished: bool = False
+    """Take in the runs that are not at their end, marked as partial."""
+
+
+@dataclass(frozen=True)
+class ReproduceFlags:
+    """Flags of `reproduce`."""
+
+    seeds: int = 1
+    """Runs of each variant, with seeds 0, 1, ..."""
+    variants: tuple[str, ...] = ("paper", "baseline", "best", "sgld")
+    """Which runs of each recipe."""
+    scale: Literal["full", "small"] = "full"
+    """small trains every network for one epoch of a sliver of its data, to see that it works; its
+    runs are kept apart, in RUNS-small."""
+    runs: Path = Path("runs")
+    """Folder of all runs; one's is RUNS/RECIPE/VARIANT/seed-N. Table and figures go there too."""
+    threads: int = 0
+    """Threads on the processor; 0 leaves it to torch."""
+    report_only: bool = False
+    """Train nothing; show the runs there are, of every variant."""
+
+
+def report(arguments: list[str]) -> None:
+    """Show the runs of a folder, and copy them where asked."""
+    name, flags = first(arguments, "report", "a FOLDER")
+    about = "Reads run folders alone."
+    told = parse(ReportFlags, ReportFlags(), flags, "report FOLDER", about, switches=True)
+    groups = find_groups(Path(name), unfinished=told.unfinished)
+    recipe = groups[0].folders[0].config["recipe"]
+    title = RECIPES[recipe].title if recipe in RECIPES else recipe
+    Console().print(rich_table(run_cells(groups), title))
+    if told.to:
+        table, curves = write_results(groups, title, told.to)
+        print(f"table:  {table}\ncurves: {curves}")
+
+
+def reproduce(arguments: list[str]) -> None:
+    """Run what is missing of the paper's tables, then show them."""
+    split = next((k for k, one in enumerate(arguments) if one.startswith("-")), len(arguments))
+    names, flags = arguments[:split] or list(PAPER), arguments[split:]
+    about = f"The paper's networks, all of {', '.join(PAPER)} unless told which."
+    told = parse(
+        ReproduceFlags, ReproduceFlags(), flags, "reproduce [RECIPE ...]", about, switches=True
+    )
+    unknown = [name for name in names if name not in PAPER]
+    if unknown:
+        raise UsageError(f"no row {unknown[0]!r}; there are {', '.join(PAPER)}")
+    recipes, root = list(PAPER.values()), told.runs
+    if told.scale == "small":
+        recipes, root = [small(recipe) for recipe in recipes], root.with_name(f"{root.name}-small")
+    chosen = [recipe for recipe in recipes if recipe.name in names]
+    left = []
+    if not told.report_only:
+        left = experiments.reproduce(
+            chosen, told.variants, told.seeds, root, threads=told.threads, command=command()
+        )
+    console = Console(width=UNCUT)
+    console.print(rich_table(table_1(root, chosen), "Table 1"))
+    console.print(rich_table(sgld_table(root, chosen), "SGLD"))
+    for path in write_reproduction(root, recipes):
+        print(f"written: {path}")
+    if left:
+        raise Incomplete(f"not at their end: {', '.join(left)}")

@@ -1,0 +1,47 @@
+"""lenet: the paper's LeNet with batch norm, on MNIST."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from widevalley.data import load_mnist
+from widevalley.experiments.recipe import Recipe
+from widevalley.models import LeNet
+from widevalley.training import AdamSettings, EntropySGDSettings, RunConfig, SGLDSettings, Task
+
+
+def _network(config: RunConfig) -> nn.Module:
+    return LeNet(dropout=config.dropout)
+
+
+_lenet = partial(RunConfig, evaluate_every=2.0)
+
+LENET = Recipe(
+    task=Task("lenet", load_mnist, _network, prefers_bf16=True),
+    title="LeNet: two convolutions with batch norm, 500-10, dropout, on MNIST",
+    variants={
+        "paper": _lenet(
+            optimizer=EntropySGDSettings(noise=1e-3),
+            epochs=100.0,
+            schedule="step",
+            schedule_from=40.0,
+            dropout=0.25,
+        ),
+        "baseline": _lenet(
+            optimizer=AdamSettings(),
+            epochs=100.0,
+            schedule="step",
+            schedule_factor=0.2,
+            schedule_from=30.0,
+            schedule_every=30.0,
+            dropout=0.5,
+        ),
+        "best": _lenet(optimizer=EntropySGDSettings(), epochs=40.0, dropout=0.25),
+        "sgld": _lenet(
+            optimizer=SGLDSettings(), epochs=300.0, schedule="inverse-power", dropout=0.25
+        ),
+    },
+    holdout=10_000,
+)

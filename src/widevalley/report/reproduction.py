@@ -1,0 +1,152 @@
+"""The paper's Table 1, its SGLD results and Fig. 4 to 6, from run folders beside what it reports.
+
+Runs are at ROOT/RECIPE/VARIANT/seed-N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from widevalley.experiments import QUOTED, Recipe
+from widevalley.report.curves import Panel, draw_panels
+from widevalley.report.groups import Group, folders_in, group_runs
+from widevalley.report.results import provenance
+from widevalley.report.table import Cells, markdown_table
+from widevalley.training import RunFolder
+
+SGLD = "sgld"
+HEADS = ["run", "optimizer", "seeds", "test", "validation"]
+HEADS += ["epochs", "gradients", "minutes", "the paper's"]
+FIGURES = {
+    "figure-4": ("mnistfc", "lenet"),
+    "figure-5": ("allcnn",),
+    "figure-6": ("ptb", "charlstm"),
+}
+NOTES = """\
+Error in percent, perplexity for ptb, nats a character for charlstm (which the paper calls its
+perplexity; bits are nats / log 2). Mean over seeds ± standard error of the mean, at the last
+gradient evaluation; batch-norm statistics are of training data. Epochs are gradient evaluations
+over the batches of the training set, for every method alike; minutes are those of a whole run,
+evaluations included. The paper's are test / validation, at the epochs it quotes them for.
+"""
+
+
+def table_1(root: Path, recipes: Sequence[Recipe]) -> Cells:
+    """Each variant but SGLD of each recipe."""
+    named = [(recipe, name) for recipe in recipes for name in recipe.variants if name != SGLD]
+    return HEADS, [_row(root, recipe, name) for recipe, name in named]
+
+
+def sgld_table(root: Path, recipes: Sequence[Recipe]) -> Cells:
+    """SGLD on each recipe, as in the paper's Appendix C."""
+    return HEADS, [_row(root, recipe, SGLD) for recipe in recipes if SGLD in recipe.variants]
+
+
+def write_reproduction(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
+    """Write table.md and the figures that have a curve into `root`; returns their paths."""
+    root.mkdir(parents=True, exist_ok=True)
+    groups = {recipe.name: _groups(root, recipe) for recipe in recipes}
+    table = root / "table.md"
+    every = [group for members in groups.values() for group in members]
+    table.write_text(
+        f"# The paper's networks\n\n{markdown_table(table_1(root, recipes))}\n"
+        f"## SGLD\n\n{markdown_table(sgld_table(root, recipes))}\n{NOTES}\n{provenance(every)}"
+    )
+    return [table, *(path for name in FIGURES if (path := _draw(name, groups, root)))]
+
+
+def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
+    panels = [
+        Panel(drawn, drawn[0].measure.field, drawn[0].measure.title, recipe)
+        for recipe in FIGURES[name]
+        if (drawn := groups.get(recipe))
+    ]
+    if not panels:
+        return None
+    path = root / f"{name}.png"
+    draw_panels(panels, f"Fig. {name[-1]} of the paper", path)
+    return path
+
+
+def _groups(root: Path, recipe: Recipe) -> list[Group]:
+    """The runs of every variant that has a record, by the name they have in a figure."""
+    folders = [f for name in recipe.variants for f in folders_in(root / recipe.name / name)]
+    return [
+        replace(group, name=f"{group.name}, {_optimizer(group.folders[0])}")
+        for group in group_runs(folders, unfinished=True)
+    ]
+
+
+def _optimizer(folder: RunFolder) -> str:
+    return str(folder.config["optimizer"]["name"])
+
+
+def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
+    folders = folders_in(root / recipe.name / name)
+    finished = group_runs(folders)
+    partial = [folder for folder in folders if not folder.finished]
+    if finished:
+        cells = _finished(finished[0], len(partial))
+    elif partial:
+        cells = _partial(max(partial, key=_gradients))
+    else:
+        cells = ["0", "not run", "not run", "", "", ""]
+    return [
+        f"{recipe.name} {name}",
+        _optimizer(folders[0]) if folders else recipe.variant(name).optimizer.name,
+        *cells,
+        _quoted(recipe.name, name),
+    ]
+
+
+def _finished(group: Group, others: int) -> list[str]:
+    return [
+        f"{len(group.folders)}" + (f" (+ {others} partial)" if others else ""),
+        _result(group, "test"),
+        _result(group, "validation"),
+        f"{group.final('epoch').mean:,.4g}",
+        f"{group.final('gradients').mean:,.0f}",
+        f"{group.final('seconds').mean / 60:,.1f}",
+    ]
+
+
+def _partial(folder: RunFolder) -> list[str]:
+    if not folder.records:
+        return ["0", "partial (no evaluation yet)", "", "", "", ""]
+    last = folder.records[-1]
+    batches = round(last["gradients"] / last["epoch"])
+    total = round(folder.config["epochs"] * batches)
+    said = f"partial ({last['gradients']:,} of {total:,} gradients)"
+    group = Group("", (folder,))
+    return [
+        "0",
+        " ".join(filter(None, (said, _result(group, "test")))),
+        _result(group, "validation"),
+        f"{last['epoch']:,.4g}",
+        f"{last['gradients']:,}",
+        f"{last['seconds'] / 60:,.1f}",
+    ]
+
+
+def _result(group: Group, split: str) -> str:
+    """The number on this split; nothing where the runs were not judged on it."""
+    if not all(f"{split}_loss" in folder.records[-1] for folder in group.folders):
+        return ""
+    text = group.result(split).shown(group.measure.digits) + group.measure.unit
+    if split == "test" and "test_bits" in group.folders[0].records[-1]:
+        text += f" ({group.final('test_bits').mean:.3f} bits)"
+    return text
+
+
+def _quoted(recipe: str, name: str) -> str:
+    if (recipe, name) not in QUOTED:
+        return "–"
+    quoted = QUOTED[recipe, name]
+    results = " / ".join(filter(None, (quoted.test, quoted.validation)))
+    return results + (f" at {quoted.epochs}" if quoted.epochs else "")
+
+
+def _gradients(folder: RunFolder) -> int:
+    return int(folder.records[-1]["gradients"]) if folder.records else 0

@@ -1,0 +1,83 @@
+"""Classification: samples in a new order each epoch, judged by cross-entropy and error."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from widevalley.data import Dataset
+from widevalley.optim import recompute_batch_norm
+from widevalley.training.config import RunConfig
+from widevalley.training.evaluation import evaluating
+from widevalley.training.feed import Carried, Feed, epoch_generator
+
+CHUNK = 512
+"""Samples in a forward pass of an evaluation."""
+STATISTICS = 20_000
+"""Training samples that batch-norm statistics are taken from, evenly spread, at the most."""
+
+
+class Classification(Feed):
+    """A `Dataset`, its training samples shuffled anew each epoch; the last few are left out."""
+
+    def __init__(self, data: Dataset, config: RunConfig, device: torch.device) -> None:
+        data = data.holdout(config.holdout)
+        samples = len(data.train_targets)
+        if config.batch_size > samples:
+            raise ValueError(
+                f"batch_size={config.batch_size}: must be at most the {samples} training samples"
+            )
+        data = data.to(device)
+        self.batches = samples // config.batch_size
+        self.watched = data.split
+        self.judged = (data.split,)
+        self.splits = {
+            "train_set": (_laid_out(data.train_inputs), data.train_targets),
+            data.split: (_laid_out(data.test_inputs), data.test_targets),
+        }
+        self._config = config
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def begin(self, model: nn.Module, epoch: int) -> Carried:
+        """Shuffle the samples, by seed and epoch alone."""
+        inputs, targets = self.splits["train_set"]
+        order = torch.randperm(len(targets), generator=epoch_generator(self._config.seed, epoch))
+        self._order = order.to(inputs.device)
+        return ()
+
+    def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
+        """Cross-entropy of a batch."""
+        inputs, targets = self.splits["train_set"]
+        size = self._config.batch_size
+        chosen = self._order[k * size : (k + 1) * size]
+        return functional.cross_entropy(model(inputs[chosen]), targets[chosen]), ()
+
+    def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Hold batch-norm statistics of training samples."""
+        inputs, _ = self.splits["train_set"]
+        spread = inputs[:: -(-len(inputs) // STATISTICS)]
+        return recompute_batch_norm(model, torch.split(spread, CHUNK))
+
+    @torch.no_grad()
+    def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Mean cross-entropy in nats and error in percent."""
+        inputs, targets = self.splits[split]
+        loss = torch.zeros((), device=inputs.device)
+        wrong = torch.zeros((), device=inputs.device)
+        with evaluating(model):
+            for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
+                scores = model(x)
+                loss += functional.cross_entropy(scores, y, reduction="sum")
+                wrong += (scores.argmax(dim=1) != y).sum()
+        samples = len(targets)
+        return {"loss": float(loss) / samples, "error": 100 * float(wrong) / samples}
+
+
+def _laid_out(inputs: Tensor) -> Tensor:
+    """Images channel by channel for each pixel, the layout that convolutions are fast in."""
+    if inputs.dim() != 4:
+        return inputs
+    return inputs.contiguous(memory_format=torch.channels_last)

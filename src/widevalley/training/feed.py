@@ -1,0 +1,61 @@
+"""Data as the training loop sees them: batches of an epoch, and splits to judge by.
+
+A subclass a kind of problem: `classification` and `sequences`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from widevalley.training.config import RunConfig
+
+Carried = tuple[Tensor, ...]
+"""What one batch hands to the next, detached: a recurrent network's state, else nothing."""
+
+
+class Feed(ABC):
+    """The data of one run, on its device.
+
+    Raises ValueError naming the setting that does not suit the data.
+    """
+
+    validates: ClassVar[bool] = False
+    """Whether the data come with a validation split of their own."""
+
+    batches: int
+    """Gradient evaluations an epoch."""
+    watched: str
+    """The split that is looked at while training."""
+    judged: tuple[str, ...]
+    """The splits that are looked at in the end, beside the training set."""
+
+    @abstractmethod
+    def __init__(self, data: Any, config: RunConfig, device: torch.device) -> None: ...
+
+    @abstractmethod
+    def begin(self, model: nn.Module, epoch: int) -> Carried:
+        """Lay out the batches of an epoch; returns what its first batch is handed."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
+        """Mean loss of batch `k` of the epoch begun, and what the next batch is handed."""
+
+    @abstractmethod
+    def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Hold batch-norm statistics of training data at the present weights."""
+
+    @abstractmethod
+    def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Loss in nats, and what else the problem is judged by, on a split, in float32."""
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """A generator that is a function of seed and epoch alone."""
+    key = np.random.SeedSequence((seed, epoch))
+    return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)

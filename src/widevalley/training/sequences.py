@@ -1,0 +1,128 @@
+"""Language modelling: a text read in order by a recurrent network that carries its state on.
+
+The text is cut into as many columns as a batch has; a gradient is taken through a window of each,
+and the state after it, detached, is what the next window starts from. Every epoch starts afresh.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from widevalley.data import Corpus, contiguous, windows
+from widevalley.models import State, detach
+from widevalley.optim import recompute_batch_norm
+from widevalley.training import measures
+from widevalley.training.config import RunConfig
+from widevalley.training.evaluation import evaluating
+from widevalley.training.feed import Carried, Feed
+
+COLUMNS = 8
+"""Columns that the training and validation texts are judged in; the test text is judged in one."""
+ROWS = 256
+"""Tokens of a column in a forward pass of an evaluation."""
+STATISTICS = 100
+"""Training windows that batch-norm statistics are taken from, at the most."""
+
+
+class Recurrent(Protocol):
+    """A network that maps tokens (steps, batch) and a state to logits and the state after."""
+
+    def __call__(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits, and the state after the last token."""
+        ...
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first token."""
+        ...
+
+
+class Sequences(Feed):
+    """A `Corpus`, judged on its validation text while training and on its test text in the end."""
+
+    validates = True
+    watched = "validation"
+    judged = ("test", "validation")
+
+    def __init__(self, data: Corpus, config: RunConfig, device: torch.device) -> None:
+        if config.holdout:
+            raise ValueError(
+                f"holdout={config.holdout}: must be 0 for a text, which has validation tokens "
+                "of its own"
+            )
+        data = data.to(device)
+        self.splits = {"train_set": data.train, "validation": data.valid, "test": data.test}
+        self._columns = config.batch_size
+        self._windows = windows(contiguous(data.train, config.batch_size), config.window)
+        self.batches = len(self._windows)
+
+    def begin(self, model: nn.Module, epoch: int) -> Carried:
+        """The state before the text; the order of windows is that of the text."""
+        return _recurrent(model).initial_state(self._columns)
+
+    def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
+        """Mean cross-entropy of a window's tokens; the state is carried on in float32."""
+        inputs, targets = self._windows[k]
+        logits, state = _recurrent(model)(inputs, cast(State, carried))
+        loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return loss, tuple(part.float() for part in detach(state))
+
+    def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Hold batch-norm statistics of the first training windows, the state carried on."""
+        network = _recurrent(model)
+        state = detach(network.initial_state(self._columns))
+
+        def forward(inputs: Tensor) -> None:
+            nonlocal state
+            _, state = network(inputs, state)
+
+        chosen = [inputs for inputs, _ in self._windows[:STATISTICS]]
+        return recompute_batch_norm(model, chosen, forward=forward)
+
+    @torch.no_grad()
+    def measure(self, model: nn.Module, split: str) -> dict[str, float]:
+        """Mean loss a token in nats, and the same in the unit of the text."""
+        columns = contiguous(self.splits[split], 1 if split == "test" else COLUMNS)
+        network = _recurrent(model)
+        state = network.initial_state(columns.shape[1])
+        loss = torch.zeros((), device=columns.device, dtype=torch.float64)
+        with evaluating(model):
+            for inputs, targets in windows(columns, ROWS):
+                logits, state = network(inputs, state)
+                loss += functional.cross_entropy(
+                    logits.flatten(0, 1), targets.flatten(), reduction="sum"
+                )
+        nats = float(loss) / columns[1:].numel()
+        return {"loss": nats, **self.in_unit(nats)}
+
+    @staticmethod
+    @abstractmethod
+    def in_unit(nats: float) -> dict[str, float]:
+        """Nats a token in the unit the text is judged by, named."""
+
+
+class Words(Sequences):
+    """A text of words, judged by perplexity: exp of the nats a word."""
+
+    @staticmethod
+    def in_unit(nats: float) -> dict[str, float]:
+        """The perplexity."""
+        return {"perplexity": measures.perplexity(nats)}
+
+
+class Characters(Sequences):
+    """A text of characters, judged by nats a character, which the paper calls perplexity."""
+
+    @staticmethod
+    def in_unit(nats: float) -> dict[str, float]:
+        """Bits a character."""
+        return {"bits": measures.bits(nats)}
+
+
+def _recurrent(model: nn.Module) -> Recurrent:
+    return cast(Recurrent, model)
