@@ -71,10 +71,10 @@ def test_settings_reach_the_optimizer(settings):
     assert built.param_groups[0]["weight_decay"] == 0.5
 
 
-def factor(step, total, schedule, **settings):
+def factor(step, total, **settings):
     """The rate at `step` of a run of one epoch of `total` batches."""
     config = RunConfig(optimizer=SGDSettings(), epochs=1.0, **settings)
-    return rate_factor(schedule, config, step, total)
+    return rate_factor(config, step, total, schedule=config.schedule)
 
 
 @given(total=st.integers(2, 10_000), schedule=st.sampled_from(["cosine", "linear"]))
@@ -109,12 +109,15 @@ def test_step_schedule(settings, drops):
     config = RunConfig(
         optimizer=SGDSettings(),
         epochs=120.0,
+        schedule="step",
         schedule_factor=by,
         schedule_from=since,
         schedule_every=every,
     )
     for epoch, count in drops.items():
-        assert rate_factor("step", config, int(epoch * 468), 468) == pytest.approx(by**count)
+        assert rate_factor(
+            config, int(epoch * 468), 468, schedule=config.schedule
+        ) == pytest.approx(by**count)
 
 
 def test_auto_follows_the_recipe_and_the_processor(monkeypatch):

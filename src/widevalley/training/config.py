@@ -29,9 +29,9 @@ class RunConfig:
     """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power, and
     step drops at times of its own."""
     schedule_power: float = 0.25
-    """Power of the inverse-power schedules; no other reads it."""
+    """Power of the inverse-power schedule; no other reads it."""
     schedule_factor: float = 0.1
-    """What the step schedule multiplies a rate by at each of its drops, in (0, 1]."""
+    """What the step schedule multiplies lr by at each of its drops, in (0, 1]."""
     schedule_from: float = 0.0
     """Epochs before the first drop of the step schedule."""
     schedule_every: float = 0.0

@@ -60,7 +60,7 @@ class Loop:
         return self.config.optimizer.lr * self._factor(self.config.schedule)
 
     def _factor(self, schedule: Schedule) -> float:
-        return rate_factor(schedule, self.config, self.gradients, self.batches)
+        return rate_factor(self.config, self.gradients, self.batches, schedule=schedule)
 
     def step(self) -> None:
         """Take one gradient and one step of the optimizer."""

@@ -1,4 +1,4 @@
-"""Rates over a run, as a pure function of the gradient count: nothing to checkpoint."""
+"""Rates over a run, as pure functions of the gradient count: nothing to checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def total_gradients(config: RunConfig, batches: int) -> int:
     return max(1, round(config.epochs * batches))
 
 
-def rate_factor(schedule: Schedule, config: RunConfig, step: int, batches: int) -> float:
+def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: Schedule) -> float:
     """What a rate is multiplied by at gradient evaluation `step` (from 0), at `batches` an epoch.
 
     1 at step 0; cosine and linear would reach 0 at the end of the run; inverse-power is
