@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
 from widevalley.data import load_mnist
+from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.recipe import Recipe
 from widevalley.models import LeNet
-from widevalley.training import AdamSettings, EntropySGDSettings, RunConfig, SGLDSettings, Task
+from widevalley.training import EntropySGDSettings, RunConfig, SGLDSettings, Task
 
 
 def _network(config: RunConfig) -> nn.Module:
@@ -29,15 +31,7 @@ LENET = Recipe(
             schedule_from=40.0,
             dropout=0.25,
         ),
-        "baseline": _lenet(
-            optimizer=AdamSettings(),
-            epochs=100.0,
-            schedule="step",
-            schedule_factor=0.2,
-            schedule_from=30.0,
-            schedule_every=30.0,
-            dropout=0.5,
-        ),
+        "baseline": replace(MNISTFC.variant("baseline"), evaluate_every=2.0),
         "best": _lenet(optimizer=EntropySGDSettings(), epochs=40.0, dropout=0.25),
         "sgld": _lenet(
             optimizer=SGLDSettings(), epochs=300.0, schedule="inverse-power", dropout=0.25

@@ -62,12 +62,13 @@ def _estimate(
 ) -> None:
     device = layers[0].running_mean.device  # type: ignore[union-attr]
     seen = 0
+    for layer in layers:
+        layer.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for batch in loader:
             inputs: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
             seen += len(inputs)
             for layer in layers:
-                layer.train()
                 layer.momentum = len(inputs) / seen
             if forward is None:
                 model(inputs.to(device))
