@@ -206,7 +206,7 @@ def test_mnistfc_learns(real_data, capsys):
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_complaints_are_one_line_in_any_encoding(encoding, tmp_path):
-    command = [sys.executable, "-m", "widevalley.cli", "train", "digits", "--epochs", "many"]
+    command = [sys.executable, "-m", "widevalley", "train", "digits", "--epochs", "many"]
     done = subprocess.run(
         command,
         capture_output=True,

@@ -104,7 +104,7 @@ TRAIN += ["--optimizer.langevin-steps", "7", "--checkpoint-every", "0.05", "--ru
 
 
 def start(root):
-    command = [sys.executable, "-m", "widevalley.cli", *TRAIN, str(root)]
+    command = [sys.executable, "-m", "widevalley", *TRAIN, str(root)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
