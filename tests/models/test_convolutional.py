@@ -23,7 +23,7 @@ def kinds(net):
 
 
 def test_lenet_in_the_papers_order():
-    block = ["Conv2d", "ReLU", "MaxPool2d", "BatchNorm2d", "Dropout"]
+    block = ["Conv2d", "MaxPool2d", "ReLU", "BatchNorm2d", "Dropout"]
     assert kinds(LeNet()) == [*block, *block, "Flatten", "Linear", "ReLU", "Dropout", "Linear"]
 
 

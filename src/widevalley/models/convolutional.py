@@ -102,8 +102,9 @@ class AllCNN(nn.Sequential):
 
 
 def _conv_pool_norm(before: int, after: int, *, pool: int) -> list[nn.Module]:
+    # The maximum of ReLU is ReLU of the maximum, and that is fewer values.
     convolution = nn.Conv2d(before, after, kernel_size=5)
-    return [convolution, nn.ReLU(), nn.MaxPool2d(pool), nn.BatchNorm2d(after)]
+    return [convolution, nn.MaxPool2d(pool), nn.ReLU(), nn.BatchNorm2d(after)]
 
 
 def _conv_norm(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
