@@ -74,7 +74,7 @@ BAD = [
     (["train", "lenet", "--clip", "-1"], "clip=-1.0: must be at least 0"),
     (["compare", "lenet"], "lenet has variants paper, .*: see widevalley reproduce"),
     (["reproduce", "digits"], "no row 'digits'; there are mnistfc, lenet, allcnn, ptb, charlstm"),
-    (["reproduce", "lenet", "--variants", "last"], "variant 'last': lenet has variants paper"),
+    (["reproduce", "lenet", "--variants", "last"], "variant 'last': there are paper, baseline"),
     (["reproduce", "lenet", "--scale", "tiny"], "invalid choice 'tiny'"),
     (["reproduce", "lenet", "--seeds", "0"], "seeds=0: must be at least 1"),
 ]

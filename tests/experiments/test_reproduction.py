@@ -67,9 +67,16 @@ def test_a_run_of_other_settings_is_left_alone(recipe, tmp_path, capsys):
 
 
 def test_an_unknown_variant_runs_nothing(recipe, tmp_path):
-    with pytest.raises(ValueError, match="variant 'sgdl': digits has variants paper, baseline"):
+    with pytest.raises(ValueError, match="variant 'sgdl': there are paper, baseline"):
         reproduce([recipe], ["paper", "sgdl"], 1, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_variant_that_a_recipe_lacks_is_passed_over(recipe, tmp_path):
+    fewer = replace(recipe, variants={"baseline": recipe.variants["baseline"]})
+    other = replace(recipe, task=replace(recipe.task, name="other"))
+    assert reproduce([fewer, other], ["paper"], 1, tmp_path, threads=1) == []
+    assert started(tmp_path) == {"other/paper/seed-0": 1}
 
 
 def test_small_keeps_a_sliver_of_the_data_and_the_shape_of_the_schedule():

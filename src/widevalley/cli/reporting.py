@@ -45,8 +45,8 @@ class ReproduceFlags:
 
     seeds: int = 1
     """Runs of each variant, with seeds 0, 1, ..."""
-    variants: tuple[str, ...] = ("paper", "baseline", "best", "sgld")
-    """Which runs of each recipe."""
+    variants: tuple[str, ...] = ("paper", "baseline", "best", "tuned", "sgld")
+    """Which runs of each recipe that has them."""
     scale: Literal["full", "small"] = "full"
     """small trains every network for one epoch of a sliver of its data, to see that it works; its
     runs are kept apart, in RUNS-small."""

@@ -54,6 +54,7 @@ CHARLSTM = Recipe(
             schedule_every=5.0,
         ),
         "best": _charlstm(optimizer=_entropy_adam, epochs=25.0),
+        "tuned": _charlstm(optimizer=AdamSettings(lr=2e-3), epochs=25.0),
         "sgld": _charlstm(optimizer=SGLDSettings(lr=1.0), epochs=50.0, schedule="inverse-power"),
     },
 )

@@ -11,7 +11,7 @@ from widevalley.data import load_mnist
 from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.recipe import Recipe
 from widevalley.models import LeNet
-from widevalley.training import EntropySGDSettings, RunConfig, SGLDSettings, Task
+from widevalley.training import EntropySGDSettings, RunConfig, SGDSettings, SGLDSettings, Task
 
 
 def _network(config: RunConfig) -> nn.Module:
@@ -33,6 +33,7 @@ LENET = Recipe(
         ),
         "baseline": replace(MNISTFC.variant("baseline"), evaluate_every=2.0),
         "best": _lenet(optimizer=EntropySGDSettings(), epochs=40.0, dropout=0.25),
+        "tuned": _lenet(optimizer=SGDSettings(weight_decay=5e-4), epochs=40.0, dropout=0.25),
         "sgld": _lenet(
             optimizer=SGLDSettings(), epochs=300.0, schedule="inverse-power", dropout=0.25
         ),

@@ -52,6 +52,7 @@ MNISTFC = Recipe(
             dropout=0.5,
         ),
         "best": _mnistfc(optimizer=_entropy_sgd, epochs=120.0),
+        "tuned": _mnistfc(optimizer=AdamSettings(), epochs=120.0, schedule="linear"),
         "sgld": _sgld,
     },
     tuned=(

@@ -17,7 +17,8 @@ class Recipe:
     title: str
     """One line for help and headings."""
     variants: Mapping[str, RunConfig] = field(default_factory=dict)
-    """Runs by name, each at its own cost: the paper's settings, its baseline, what is best."""
+    """Runs by name, each at its own cost: the paper's settings, its baseline, ours (best), and
+    a baseline tuned as ours was, at the same cost (tuned)."""
     tuned: tuple[RunConfig, ...] = ()
     """The default run of each optimizer; every one spends the same gradient evaluations."""
     compared: tuple[str, ...] = ()

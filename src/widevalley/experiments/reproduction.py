@@ -35,8 +35,9 @@ def reproduce(
     """Run or resume what is missing of these variants, at ROOT/RECIPE/VARIANT/seed-N.
 
     A run goes on with the device, precision and threads it was begun with; `threads` is for new
-    ones. A run that diverges, lacks its data, is another process's at the moment or has other
-    settings than the variant is left behind; returns one line on each of those.
+    ones; a variant that a recipe lacks is passed over. A run that diverges, lacks its data, is another process's at the moment or has other
+    settings than the variant is left behind; returns one line on each of those. Raises ValueError
+    for a variant that none of the recipes has.
     """
     left = []
     with Bars() as bars:
@@ -58,10 +59,14 @@ def reproduce(
 def _runs(
     recipes: Sequence[Recipe], variants: Sequence[str], seeds: int, threads: int
 ) -> list[tuple[Recipe, str, RunConfig]]:
+    known = dict.fromkeys(name for recipe in recipes for name in recipe.variants)
+    if unknown := [name for name in variants if name not in known]:
+        raise ValueError(f"variant {unknown[0]!r}: there are {', '.join(known)}")
     return [
         (recipe, name, replace(config, threads=threads))
         for recipe in recipes
         for name in variants
+        if name in recipe.variants
         for config in seeds_of(recipe.variant(name), seeds)
     ]
 
