@@ -35,9 +35,9 @@ def reproduce(
     """Run or resume what is missing of these variants, at ROOT/RECIPE/VARIANT/seed-N.
 
     A run goes on with the device, precision and threads it was begun with; `threads` is for new
-    ones; a variant that a recipe lacks is passed over. A run that diverges, lacks its data, is another process's at the moment or has other
-    settings than the variant is left behind; returns one line on each of those. Raises ValueError
-    for a variant that none of the recipes has.
+    ones. A variant that a recipe lacks is passed over. A run that diverges, lacks its data, is
+    another process's at the moment or has other settings than the variant is left behind; returns
+    one line on each of those. Raises ValueError for a variant that none of the recipes has.
     """
     left = []
     with Bars() as bars:
