@@ -5,7 +5,13 @@ import math
 import pytest
 
 from widevalley.experiments import PAPER, QUOTED
-from widevalley.report import markdown_table, sgld_table, table_1, write_reproduction
+from widevalley.report import (
+    keep_reproduction,
+    markdown_table,
+    sgld_table,
+    table_1,
+    write_reproduction,
+)
 from widevalley.training import RunFolder
 
 from .test_report import START
@@ -91,6 +97,26 @@ def test_files(runs):
     text = written[0].read_text()
     assert "## SGLD" in text
     assert text.count("widevalley compare digits --seeds 3") == 1
+
+
+def test_kept_elsewhere_without_checkpoints(runs, tmp_path):
+    (runs / "lenet/sgld/seed-0/checkpoint.pt").write_bytes(b"large")
+    keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+    kept = tmp_path / "kept/lenet/sgld/seed-0"
+    names = {path.name for path in kept.iterdir()}
+    assert names == {"config.json", "environment.json", "metrics.jsonl"}
+    text = (tmp_path / "kept/table.md").read_text()
+    assert cells(text, "lenet sgld")[2] == "0.70 %"
+    assert cells(text, "mnistfc best")[2] == "not run"  # it had no record
+
+
+def test_kept_runs_of_other_settings_are_not_overwritten(runs, tmp_path):
+    keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+    config = tmp_path / "kept/lenet/sgld/seed-0/config.json"
+    config.write_text("{}")
+    with pytest.raises(ValueError, match="holds a run of other settings"):
+        keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+    assert config.read_text() == "{}"
 
 
 def test_nothing_at_all(tmp_path):

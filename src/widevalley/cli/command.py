@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from widevalley.cli.flags import UsageError
-from widevalley.cli.reporting import Incomplete, report, reproduce
+from widevalley.cli.reporting import Incomplete, claims, report, reproduce
 from widevalley.cli.running import compare, sweep, train
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
@@ -21,6 +21,7 @@ HELP = """usage: widevalley VERB ...
   report FOLDER                      table and curves of finished runs, from their folders
   reproduce [RECIPE ...]             run what is missing of the paper's tables and figures, and
                                      show them beside the paper's numbers
+  claims FOLDER                      the paper's claims, each with the evidence of the runs there
 
 recipes:
 {recipes}
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "sweep": sweep,
     "report": report,
     "reproduce": reproduce,
+    "claims": claims,
 }
 
 

@@ -13,11 +13,12 @@ from widevalley.cli.flags import UsageError, command, first, parse
 from widevalley.experiments import PAPER, RECIPES, small
 from widevalley.report import (
     find_groups,
+    keep_reproduction,
     rich_table,
     run_cells,
     sgld_table,
     table_1,
-    write_reproduction,
+    write_claims,
     write_results,
 )
 
@@ -56,6 +57,8 @@ class ReproduceFlags:
     """Threads on the processor; 0 leaves it to torch."""
     report_only: bool = False
     """Train nothing; show the runs there are, of every variant."""
+    to: Path | None = None
+    """Copy the runs (without checkpoints) here, with table and figures; else these stay in RUNS."""
 
 
 def report(arguments: list[str]) -> None:
@@ -95,7 +98,22 @@ def reproduce(arguments: list[str]) -> None:
     console = Console(width=UNCUT)
     console.print(rich_table(table_1(root, chosen), "Table 1"))
     console.print(rich_table(sgld_table(root, chosen), "SGLD"))
-    for path in write_reproduction(root, recipes):
+    to = told.to or root
+    for path in keep_reproduction(root, recipes, to):
         print(f"written: {path}")
     if left:
         raise Incomplete(f"not at their end: {', '.join(left)}")
+
+
+def claims(arguments: list[str]) -> None:
+    """Hold the paper's claims against the runs of a results folder."""
+    name, flags = first(arguments, "claims", "a FOLDER")
+    if flags:
+        raise UsageError(f"claims takes a FOLDER and nothing else, not {flags[0]}")
+    root = Path(name)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder")
+    file = root / "claims.md"
+    for title, verdict in write_claims(root, file):
+        print(f"{verdict:14} {title}")
+    print(f"written: {file}")

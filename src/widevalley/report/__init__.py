@@ -1,8 +1,14 @@
 """Run folders in; tables, pictures and results folders out."""
 
+from widevalley.report.claims import write_claims
 from widevalley.report.curves import draw_curves
 from widevalley.report.groups import Group, find_groups, group_runs
-from widevalley.report.reproduction import sgld_table, table_1, write_reproduction
+from widevalley.report.reproduction import (
+    keep_reproduction,
+    sgld_table,
+    table_1,
+    write_reproduction,
+)
 from widevalley.report.results import write_report, write_results
 from widevalley.report.table import markdown_table, rich_table, run_cells
 from widevalley.report.trials import trial_table
@@ -12,12 +18,14 @@ __all__ = [
     "draw_curves",
     "find_groups",
     "group_runs",
+    "keep_reproduction",
     "markdown_table",
     "rich_table",
     "run_cells",
     "sgld_table",
     "table_1",
     "trial_table",
+    "write_claims",
     "write_report",
     "write_reproduction",
     "write_results",

@@ -12,7 +12,7 @@ from pathlib import Path
 from widevalley.experiments import QUOTED, Recipe
 from widevalley.report.curves import Panel, draw_panels
 from widevalley.report.groups import Group, folders_in, group_runs
-from widevalley.report.results import provenance
+from widevalley.report.results import keep_runs, provenance
 from widevalley.report.table import Cells, markdown_table
 from widevalley.training import RunFolder
 
@@ -55,6 +55,22 @@ def write_reproduction(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
         f"## SGLD\n\n{markdown_table(sgld_table(root, recipes))}\n{NOTES}\n{provenance(every)}"
     )
     return [table, *(path for name in FIGURES if (path := _draw(name, groups, root)))]
+
+
+def keep_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[Path]:
+    """Copy the runs that have a record to `to`, without checkpoints, and write the files there.
+
+    Raises ValueError, before anything is written, where `to` holds runs of other settings.
+    """
+    folders = [
+        folder
+        for recipe in recipes
+        for name in recipe.variants
+        for folder in folders_in(root / recipe.name / name)
+        if folder.records
+    ]
+    keep_runs({folder: to / folder.path.relative_to(root) for folder in folders})
+    return write_reproduction(to, recipes)
 
 
 def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,23 @@ def write_results(groups: Sequence[Group], title: str, folder: Path) -> tuple[Pa
 
     Raises ValueError, before anything is written, where `folder` already holds other runs.
     """
-    for group in groups:
-        for run in group.folders:
-            _check_same(run.path, _target(run, folder))
-    for group in groups:
-        for run in group.folders:
-            target = _target(run, folder)
-            target.mkdir(parents=True, exist_ok=True)
-            for name in KEPT:
-                if run.path != target:
-                    shutil.copyfile(run.path / name, target / name)
+    runs = [run for group in groups for run in group.folders]
+    keep_runs({run: folder / run.path.parent.name / run.path.name for run in runs})
     return write_report(groups, title, folder)
 
 
-def _target(run: RunFolder, folder: Path) -> Path:
-    return folder / run.path.parent.name / run.path.name
+def keep_runs(targets: Mapping[RunFolder, Path]) -> None:
+    """Copy each run to its target without its checkpoint; one that is there already stays.
+
+    Raises ValueError, before anything is written, where a target holds another run.
+    """
+    for run, target in targets.items():
+        _check_same(run.path, target)
+    for run, target in targets.items():
+        target.mkdir(parents=True, exist_ok=True)
+        for name in KEPT:
+            if run.path != target and (run.path / name).exists():
+                shutil.copyfile(run.path / name, target / name)
 
 
 def _check_same(source: Path, target: Path) -> None:

@@ -1,0 +1,262 @@
+"""The paper's claims beside the runs that test them.
+
+ROOT holds `paper` (runs of `reproduce`: RECIPE/VARIANT/seed-N) and `studies` (runs of `sweep`:
+RECIPE/sweeps/VARIANT/SETTING=VALUE/seed-N). Every number is computed from those folders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from widevalley.experiments import PAPER
+from widevalley.report.evidence import (
+    Sample,
+    Verdict,
+    below,
+    difference,
+    final,
+    gradients_to,
+    judged_by,
+    together,
+)
+from widevalley.report.groups import Group, folders_in, group_runs
+from widevalley.report.results import provenance
+from widevalley.report.table import markdown_table
+
+PAIRS = (("paper", "baseline"), ("best", "tuned"))
+"""Runs of Entropy-SGD or Entropy-Adam, each with the SGD or Adam it is held against."""
+TENTH = 0.1
+NATS = 0.01
+"""What counts as equal: a tenth of an error, a hundredth of a nat (1 % of a perplexity)."""
+USABLE = 1.25
+"""A rate is usable whose error is at most this times the best of its grid."""
+
+HEADS = ["network", "ours (seeds)", "against (seeds)", "difference (95 %)", "verdict"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison."""
+
+    where: str
+    ours: str
+    against: str
+    difference: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something the paper says, how it is tested, and the comparisons that there are runs for."""
+
+    title: str
+    test: str
+    rows: Callable[[Path], Iterator[Row]]
+
+
+def write_claims(root: Path, file: Path) -> list[tuple[str, Verdict]]:
+    """Write the claims with evidence and verdicts to `file`; returns titles with verdicts."""
+    found = [(claim, list(claim.rows(root))) for claim in CLAIMS]
+    verdicts = [(claim.title, together(row.verdict for row in rows)) for claim, rows in found]
+    summary = markdown_table((["claim", "verdict"], [list(pair) for pair in verdicts]))
+    sections = "\n".join(_section(claim, rows) for claim, rows in found)
+    file.write_text(f"{INTRODUCTION}\n{summary}\n{sections}\n{provenance(_every(root))}")
+    return verdicts
+
+
+INTRODUCTION = """\
+# What the paper claims, and what the runs here say
+
+A claim holds where every comparison below it holds, does not hold where one of them goes the other
+way, and is not settled otherwise. A comparison is settled where the 95 % interval of the difference
+(Student's, over seeds) lies on one side. Every number is read from the run folders beside this
+file. "paper" and "baseline" are the paper's own settings; "best" is ours, and "tuned" an SGD or
+Adam that had as many trials on held-out data and spends as many gradients.
+"""
+
+
+def _section(claim: Claim, rows: list[Row]) -> str:
+    if not rows:
+        return f"## {claim.title}\n\n{claim.test}\n\nNot run.\n"
+    cells = [[row.where, row.ours, row.against, row.difference, row.verdict] for row in rows]
+    return f"## {claim.title}\n\n{claim.test}\n\n{markdown_table((HEADS, cells))}"
+
+
+def _row(where: str, a: Sample, b: Sample, margin: float, digits: int) -> Row:
+    """Whether a is below b + margin."""
+    gap = difference(a, b)
+    said = a.shown(digits), b.shown(digits), gap.shown(digits)
+    return Row(where, *said, below(gap, margin))
+
+
+def _variant(root: Path, recipe: str, name: str) -> Group | None:
+    groups = group_runs(folders_in(root / "paper" / recipe / name))
+    return groups[0] if groups else None
+
+
+def _pairs(root: Path) -> Iterator[tuple[str, Group, Group]]:
+    for recipe in PAPER:
+        for ours, theirs in PAIRS:
+            a, b = _variant(root, recipe, ours), _variant(root, recipe, theirs)
+            if a and b:
+                yield recipe, a, b
+
+
+def _margin(group: Group, result: float) -> float:
+    field = group.measure.field
+    return {"error": TENTH * result, "loss": NATS}.get(field, NATS * result)
+
+
+def _faster(root: Path) -> Iterator[Row]:
+    for recipe, a, b in _pairs(root):
+        end = final(b, f"{b.watched}_{b.measure.field}").mean
+        target = end + _margin(b, end)
+        ours = gradients_to(a, target)
+        theirs = gradients_to(b, target, missed=b.final("gradients").mean)
+        if math.isinf(ours.mean):
+            yield Row(recipe, f"{a.name}: not every seed", theirs.shown(0), "", "does not hold")
+        else:
+            yield _row(recipe, ours, theirs, 0.0, 0)
+
+
+def _comparable(root: Path) -> Iterator[Row]:
+    for recipe, a, b in _pairs(root):
+        theirs = judged_by(b)
+        yield _row(recipe, judged_by(a), theirs, _margin(b, theirs.mean), b.measure.digits)
+
+
+def _training_loss(root: Path) -> Iterator[Row]:
+    for recipe, a, b in _pairs(root):
+        yield _row(recipe, final(a, "train_set_loss"), final(b, "train_set_loss"), 0.0, 4)
+
+
+def _sgld(root: Path) -> Iterator[Row]:
+    for recipe in PAPER:
+        sgld = _variant(root, recipe, "sgld")
+        for name in ("paper", "baseline"):
+            other = _variant(root, recipe, name)
+            if sgld and other:
+                yield _row(recipe, judged_by(other), judged_by(sgld), 0.0, sgld.measure.digits)
+
+
+def _study(root: Path, setting: str, variant: str = "best") -> Iterator[tuple[str, list[Group]]]:
+    """By recipe, the groups of a sweep over one setting, in the order of its values."""
+    for recipe in PAPER:
+        folder = root / "studies" / recipe / "sweeps" / variant
+        points = sorted(folder.glob(f"{setting}=*"), key=lambda p: _value(p.name))
+        groups = group_runs(run for point in points for run in folders_in(point))
+        if groups:
+            yield recipe, groups
+
+
+def _value(name: str) -> float | str:
+    text = name.partition("=")[2]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _insensitive(setting: str) -> Callable[[Path], Iterator[Row]]:
+    def rows(root: Path) -> Iterator[Row]:
+        for recipe, groups in _study(root, setting):
+            best = min(groups, key=lambda group: judged_by(group).mean)
+            reference = judged_by(best, _short(best.name))
+            margin = _margin(best, reference.mean)
+            for group in groups:
+                if group is not best:
+                    yield _row(recipe, judged_by(group, _short(group.name)), reference, margin, 2)
+
+    return rows
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("optimizer.").replace("_", "-")
+
+
+def _annealing(root: Path) -> Iterator[Row]:
+    for recipe, groups in _study(root, "walk_schedule"):
+        constant, annealed = sorted(groups, key=lambda g: g.name != "walk_schedule=constant")
+        names = _short(constant.name), _short(annealed.name)
+        yield _row(recipe, judged_by(constant, names[0]), judged_by(annealed, names[1]), 0.0, 2)
+
+
+def _rates(root: Path) -> Iterator[Row]:
+    theirs = dict(_study(root, "optimizer.lr", "tuned"))
+    for setting in ("optimizer.lr", "optimizer.langevin_lr"):
+        for recipe, groups in _study(root, setting):
+            if recipe in theirs:
+                yield _largest(recipe, groups, theirs[recipe])
+
+
+def _largest(recipe: str, ours: list[Group], theirs: list[Group]) -> Row:
+    a, b = _usable(ours), _usable(theirs)
+    verdict: Verdict = "holds" if a > b else "does not hold"
+    return Row(recipe, _grid(ours), _grid(theirs), f"usable to {a:g} against {b:g}", verdict)
+
+
+def _usable(groups: list[Group]) -> float:
+    best = min(judged_by(group).mean for group in groups)
+    return max(
+        float(_value(group.name)) for group in groups if judged_by(group).mean <= USABLE * best
+    )
+
+
+def _grid(groups: list[Group]) -> str:
+    return ", ".join(judged_by(group, _short(group.name)).shown(2) for group in groups)
+
+
+def _every(root: Path) -> list[Group]:
+    files = [*root.glob("paper/**/config.json"), *root.glob("studies/**/config.json")]
+    kinds = sorted({file.parent.parent for file in files})
+    return group_runs(folder for kind in kinds for folder in folders_in(kind))
+
+
+CLAIMS = (
+    Claim(
+        "Entropy-SGD needs fewer gradients than SGD or Adam",
+        "Gradient evaluations until a run is first within a tenth of its opponent's final error "
+        "(a hundredth of a nat, or of a perplexity); evaluations are two epochs apart at the most.",
+        _faster,
+    ),
+    Claim(
+        "It generalises as well",
+        "Test error at the end, at most a tenth above the opponent's (a hundredth of a nat, or of "
+        "a perplexity).",
+        _comparable,
+    ),
+    Claim(
+        "It ends at a lower training loss",
+        "Cross-entropy of the whole training set at the end, without dropout, in nats.",
+        _training_loss,
+    ),
+    Claim(
+        "Larger rates are usable",
+        "Largest rate of a grid whose validation error is at most 1.25 times the grid's best: the "
+        "anchor's and the walk's, against SGD's.",
+        _rates,
+    ),
+    Claim(
+        "It is insensitive to L, the steps of a walk",
+        "Validation error at equal gradients, at most a tenth above that of the grid's best.",
+        _insensitive("optimizer.langevin_steps"),
+    ),
+    Claim(
+        "It is insensitive to the thermal noise",
+        "The same for the noise.",
+        _insensitive("optimizer.noise"),
+    ),
+    Claim(
+        "Annealing the walk's rate hurts",
+        "Validation error with a constant walk's rate, against one that falls by a cosine.",
+        _annealing,
+    ),
+    Claim(
+        "SGLD alone is worse",
+        "Test error at the end of Entropy-SGD, and of SGD or Adam, against SGLD's.",
+        _sgld,
+    ),
+)

@@ -1,0 +1,106 @@
+"""Differences between runs of several seeds, and what they say of a claim."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy import stats
+
+from widevalley.report.groups import Group, summarise
+from widevalley.training import RunFolder
+
+Verdict = Literal["holds", "does not hold", "not settled"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One number of several runs that differ by their seed alone."""
+
+    name: str
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    def shown(self, digits: int) -> str:
+        """Name, mean ± standard error, number of seeds."""
+        return f"{self.name} {summarise(self.values).shown(digits)} ({len(self.values)})"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference of means, and the bounds it lies in with 95 % confidence."""
+
+    middle: float
+    low: float
+    high: float
+
+    def shown(self, digits: int) -> str:
+        """The difference and its bounds; of single seeds there are none."""
+        text = f"{self.middle:+.{digits}f}"
+        if math.isinf(self.high):
+            return f"{text} (no interval)"
+        return f"{text} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
+
+
+def difference(a: Sample, b: Sample) -> Interval:
+    """Student's interval of mean(a) - mean(b), the two taken to scatter alike.
+
+    One sample may be a single run; where both are, the interval is all numbers.
+    """
+    middle = a.mean - b.mean
+    freedom = len(a.values) + len(b.values) - 2
+    if freedom == 0:
+        return Interval(middle, -math.inf, math.inf)
+    squares = math.fsum((v - s.mean) ** 2 for s in (a, b) for v in s.values)
+    error = math.sqrt(squares / freedom * (1 / len(a.values) + 1 / len(b.values)))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    return Interval(middle, middle - half, middle + half)
+
+
+def below(interval: Interval, margin: float = 0.0) -> Verdict:
+    """Whether a difference is below `margin`, above it, or either."""
+    if interval.high < margin:
+        return "holds"
+    return "does not hold" if interval.low > margin else "not settled"
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """One counter-example refutes a claim; all that was tried must hold for it to hold."""
+    verdicts = list(verdicts)
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if verdicts and set(verdicts) == {"holds"} else "not settled"
+
+
+def final(group: Group, field: str, name: str = "") -> Sample:
+    """A field of the last record of each run."""
+    values = tuple(float(folder.records[-1][field]) for folder in group.folders)
+    return Sample(name or group.name, values)
+
+
+def judged_by(group: Group, name: str = "") -> Sample:
+    """What the runs are judged by at their end."""
+    return final(group, f"{group.split}_{group.measure.field}", name)
+
+
+def gradients_to(group: Group, target: float, *, missed: float = math.inf) -> Sample:
+    """Gradient evaluations after which each run is first judged at `target` or better.
+
+    A run that never is counts as `missed`.
+    """
+    field = f"{group.watched}_{group.measure.field}"
+    return Sample(group.name, tuple(_first(f, field, target, missed) for f in group.folders))
+
+
+def _first(folder: RunFolder, field: str, target: float, missed: float) -> float:
+    counts = (float(r["gradients"]) for r in folder.records if r[field] <= target)
+    return next(counts, missed)

@@ -1,0 +1,141 @@
+"""What runs say of the paper's claims, from run folders written by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from widevalley.cli import main
+from widevalley.report import write_claims
+from widevalley.report.claims import CLAIMS
+from widevalley.report.evidence import Sample, below, difference, gradients_to, together
+from widevalley.report.groups import folders_in, group_runs
+from widevalley.training import RunFolder
+
+from .test_report import START
+
+FASTER, AS_GOOD, LOSS, RATES, STEPS, NOISE, ANNEALING, SGLD = (claim.title for claim in CLAIMS)
+
+
+def write_runs(root, path, curves, *, final="test", loss=0.01):
+    """One run a curve, judged every 100 gradients."""
+    for seed, errors in enumerate(curves):
+        folder = RunFolder(root / path / f"seed-{seed}")
+        folder.start({"recipe": path.split("/")[1], "optimizer": {"name": "sgd"}}, START)
+        for k, error in enumerate(errors, 1):
+            last = {"final": True, "train_set_loss": loss + seed / 1000} if k == len(errors) else {}
+            judged = {f"{final}_error": error, f"{final}_loss": error / 100}
+            folder.append(
+                {"gradients": 100 * k, "epoch": float(k), "train_loss": 0.1, **judged} | last
+            )
+
+
+def verdicts(root):
+    return dict(write_claims(root, root / "claims.md"))
+
+
+def rows(root, title):
+    section = (root / "claims.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+    return [line for line in section.splitlines() if line.startswith("| ")][2:]
+
+
+def test_the_interval_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(1, 2, 5), rng.normal(0, 2, 3)
+    ours = difference(Sample("a", tuple(a)), Sample("b", tuple(b)))
+    oracle = stats.ttest_ind(a, b).confidence_interval(0.95)
+    assert ours.middle == pytest.approx(a.mean() - b.mean())
+    assert (ours.low, ours.high) == pytest.approx((oracle.low, oracle.high))
+
+
+def test_a_single_run_is_held_against_the_scatter_of_the_others():
+    gap = difference(Sample("one", (1.0,)), Sample("three", (2.0, 3.0, 4.0)))
+    half = stats.t.ppf(0.975, 2) * math.sqrt(1 + 1 / 3)  # the three have variance 1
+    assert (gap.middle, gap.high) == pytest.approx((-2, half - 2))
+
+
+def test_two_single_runs_settle_nothing():
+    gap = difference(Sample("one", (1.0,)), Sample("other", (9.0,)))
+    assert below(gap) == "not settled"
+    assert gap.shown(2) == "-8.00 (no interval)"
+
+
+def test_verdicts_follow_the_bounds():
+    gap = difference(Sample("a", (1.0, 1.1, 0.9)), Sample("b", (2.0, 2.1, 1.9)))
+    assert below(gap) == "holds"
+    assert below(gap, -0.9) == "not settled"
+    assert below(gap, -2.0) == "does not hold"
+    assert together(["holds", "not settled"]) == "not settled"
+    assert together(["holds", "does not hold", "not settled"]) == "does not hold"
+    assert together(["holds", "holds"]) == "holds"
+    assert together([]) == "not settled"
+
+
+def test_gradients_to_a_target(tmp_path):
+    write_runs(tmp_path, "paper/lenet/best", [[5, 3, 1], [5, 4, 3]])
+    (group,) = group_runs(folders_in(tmp_path / "paper/lenet/best"))
+    assert gradients_to(group, 3).values == (200, 300)
+    assert gradients_to(group, 1.5).values == (300, math.inf)
+    assert gradients_to(group, 1.5, missed=7).values == (300, 7)
+
+
+def test_a_results_folder_without_runs_settles_nothing(tmp_path):
+    assert set(verdicts(tmp_path).values()) == {"not settled"}
+    assert (tmp_path / "claims.md").read_text().count("Not run.") == len(CLAIMS)
+
+
+def test_the_pairs(tmp_path):
+    curve, slow = [9, 1.0, 0.9], [9, 8, 7, 6, 1.0, 0.9]
+    write_runs(tmp_path, "paper/lenet/paper", [curve, [9, 1.0, 0.91], curve], loss=0.1)
+    write_runs(tmp_path, "paper/lenet/baseline", [slow, [9, 8, 7, 6, 1.0, 0.92], slow])
+    found = verdicts(tmp_path)
+    assert found[FASTER] == "holds"  # at .99 or less after 300 gradients against 600
+    assert rows(tmp_path, FASTER)[0].startswith(
+        "| lenet | paper 300 ± 0 (3) | baseline 600 ± 0 (3)"
+    )
+    assert found[AS_GOOD] == "holds"
+    assert found[LOSS] == "does not hold"
+    assert found[SGLD] == "not settled"
+
+
+def test_a_target_that_ours_never_reaches_refutes_speed(tmp_path):
+    write_runs(tmp_path, "paper/lenet/paper", [[9, 8], [9, 8]])
+    write_runs(tmp_path, "paper/lenet/baseline", [[9, 8, 1], [9, 8, 1]])
+    assert verdicts(tmp_path)[FASTER] == "does not hold"
+
+
+def test_sgld_of_one_seed(tmp_path):
+    write_runs(tmp_path, "paper/lenet/sgld", [[9, 2.0]])
+    write_runs(tmp_path, "paper/lenet/baseline", [[9, 0.5], [9, 0.51], [9, 0.49]])
+    assert verdicts(tmp_path)[SGLD] == "holds"
+    assert "sgld 2.00 (1)" in rows(tmp_path, SGLD)[0]
+
+
+def test_the_studies(tmp_path):
+    def study(variant, setting, results):
+        for value, error in results.items():
+            path = f"studies/lenet/sweeps/{variant}/{setting}={value}"
+            curves = [[9, error], [9, error + 0.01], [9, error - 0.01]]
+            write_runs(tmp_path, path, curves, final="validation")
+
+    study("best", "optimizer.langevin_steps", {5: 1.0, 20: 1.02})
+    study("best", "optimizer.noise", {0: 1.0, 1: 1.5})
+    study("best", "walk_schedule", {"constant": 1.0, "cosine": 1.5})
+    study("best", "optimizer.lr", {1: 1.0, 3: 1.2, 10: 1.3})
+    study("tuned", "optimizer.lr", {1: 1.0, 3: 1.4})
+    found = verdicts(tmp_path)
+    assert found[STEPS] == "holds"
+    assert found[NOISE] == "does not hold"
+    assert found[ANNEALING] == "holds"
+    assert found[RATES] == "holds"
+    assert "usable to 3 against 1" in rows(tmp_path, RATES)[0]
+
+
+def test_the_command(tmp_path, capsys):
+    write_runs(tmp_path, "paper/lenet/sgld", [[9, 2.0]])
+    assert main(["claims", str(tmp_path)]) == 0
+    assert f"not settled    {SGLD}" in capsys.readouterr().out
+    assert "widevalley compare digits --seeds 3" in (tmp_path / "claims.md").read_text()
+    assert main(["claims", str(tmp_path / "absent")]) == 2
+    assert main(["claims", str(tmp_path), "--seeds", "3"]) == 2
