@@ -47,7 +47,7 @@ def test_the_papers_dropout_unless_told():
         return [layer.p for layer in net if isinstance(layer, nn.Dropout)]
 
     assert shares(LeNet()) == [0.25] * 3
-    assert shares(LeNet(dropout=0.5)) == [0.5] * 3
+    assert shares(LeNet(dropout=0.5, input_dropout=0.1)) == [0.1, 0.5, 0.5, 0.5]
     assert shares(AllCNN()) == [0.2, 0.5, 0.5]
     assert shares(AllCNN(dropout=0, input_dropout=0)) == []
 

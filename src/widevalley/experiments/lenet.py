@@ -15,7 +15,7 @@ from widevalley.training import EntropySGDSettings, RunConfig, SGDSettings, SGLD
 
 
 def _network(config: RunConfig) -> nn.Module:
-    return LeNet(dropout=config.dropout)
+    return LeNet(dropout=config.dropout, input_dropout=config.input_dropout)
 
 
 _lenet = partial(RunConfig, evaluate_every=2.0)

@@ -19,13 +19,15 @@ class LeNet(nn.Sequential):
     Args:
         dropout: share of values dropped after each hidden block while training, in [0, 1). The
             paper takes 0.25 for Entropy-SGD and 0.5 for Adam.
+        input_dropout: share of pixels dropped while training, in [0, 1); the paper drops none.
 
     Raises:
         ValueError: a dropout outside [0, 1).
     """
 
-    def __init__(self, *, dropout: float = 0.25) -> None:
+    def __init__(self, *, dropout: float = 0.25, input_dropout: float = 0.0) -> None:
         super().__init__(
+            *dropout_layers("input_dropout", input_dropout),
             nn.Unflatten(1, (1, 28, 28)),
             *_conv_pool_norm(1, 20, pool=3),
             *dropout_layers("dropout", dropout),
