@@ -130,6 +130,16 @@ def test_report_of_unfinished_runs(capsys, tmp_path):
     assert (tmp_path / "results/sgd/seed-0/metrics.jsonl").is_file()
 
 
+def test_a_reader_that_leaves_early_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "widevalley", "reproduce", "--report-only"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_reproduce_without_data_or_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("WIDEVALLEY_DATA", str(tmp_path / "empty"))
     assert main(["reproduce", "--report-only"]) == 0
