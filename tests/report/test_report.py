@@ -127,3 +127,17 @@ def test_seeds_are_in_numeric_order(tmp_path):
 def test_no_finished_run_is_said(tmp_path):
     with pytest.raises(ValueError, match="no finished run"):
         find_groups(tmp_path)
+
+
+def test_a_split_may_be_chosen(tmp_path):
+    folder = RunFolder(tmp_path / "runs/best/seed-0")
+    folder.start({"recipe": "charlstm", "optimizer": {"name": "adam"}}, START)
+    nats = {"test_loss": 1.3, "test_bits": 1.9, "validation_loss": 1.2, "validation_bits": 1.7}
+    folder.append({"gradients": 10, "seconds": 1.0, "train_loss": 1.0, "final": True, **nats})
+    heads, (row,) = run_cells(find_groups(tmp_path / "runs", split="validation"))
+    assert heads[2] == "validation nats a character"
+    assert row[2] == "1.2000"
+    assert run_cells(find_groups(tmp_path / "runs"))[1][0][2] == "1.3000"
+    write_run(tmp_path / "tested", "sgd", 0, [9.0, 3.0])
+    with pytest.raises(ValueError, match="split=validation: sgd was not judged on it"):
+        find_groups(tmp_path / "tested", split="validation")

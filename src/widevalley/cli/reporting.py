@@ -38,6 +38,9 @@ class ReportFlags:
     """Copy the runs (without checkpoints) here, with table.md and curves.png; else only show."""
     unfinished: bool = False
     """Take in the runs that are not at their end, marked as partial."""
+    split: Literal["", "test", "validation"] = ""
+    """What to judge by; empty takes the test set where runs were judged on it. The trials of a
+    sweep over a text have both, and validation chose among them."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def report(arguments: list[str]) -> None:
     name, flags = first(arguments, "report", "a FOLDER")
     about = "Reads run folders alone."
     told = parse(ReportFlags, ReportFlags(), flags, "report FOLDER", about, switches=True)
-    groups = find_groups(Path(name), unfinished=told.unfinished)
+    groups = find_groups(Path(name), unfinished=told.unfinished, split=told.split)
     recipe = groups[0].folders[0].config["recipe"]
     title = RECIPES[recipe].title if recipe in RECIPES else recipe
     Console().print(rich_table(run_cells(groups), title))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from widevalley.training import Measure, RunFolder, judged, measure_of, split_of
@@ -46,11 +46,19 @@ class Group:
 
     name: str
     folders: tuple[RunFolder, ...]
+    chosen_split: str = ""
 
     @property
     def split(self) -> str:
-        """What the last records are judged by: "test" or "validation"."""
-        return split_of(self.folders[0].records[-1])
+        """What the last records are judged by: the split chosen, or the test set if they have it.
+
+        Raises ValueError where they were not judged on the one chosen.
+        """
+        if not self.chosen_split:
+            return split_of(self.folders[0].records[-1])
+        if f"{self.chosen_split}_loss" not in self.folders[0].records[-1]:
+            raise ValueError(f"split={self.chosen_split}: {self.name} was not judged on it")
+        return self.chosen_split
 
     @property
     def watched(self) -> str:
@@ -68,7 +76,7 @@ class Group:
 
     def result(self, split: str | None = None) -> Summary:
         """What the runs are judged by, at their last records."""
-        return summarise(judged(folder.records[-1], split) for folder in self.folders)
+        return summarise(judged(f.records[-1], split or self.split) for f in self.folders)
 
 
 def group_runs(folders: Iterable[RunFolder], *, unfinished: bool = False) -> list[Group]:
@@ -92,15 +100,17 @@ def folders_in(root: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(found, key=_seed)]
 
 
-def find_groups(root: Path, *, unfinished: bool = False) -> list[Group]:
+def find_groups(root: Path, *, unfinished: bool = False, split: str = "") -> list[Group]:
     """The finished runs at ROOT/NAME/seed-N, the best mean first; with `unfinished` all others too.
 
-    Raises ValueError where there is none.
+    They are judged on `split`, or where it is empty on the test set if it was looked at. Raises
+    ValueError where there is none, or one was not judged on that split.
     """
     kinds = sorted(path for path in root.glob("*") if path.is_dir())
     groups = group_runs((f for path in kinds for f in folders_in(path)), unfinished=unfinished)
     if not groups:
         raise ValueError(f"{root}: no finished run at NAME/seed-N below it")
+    groups = [replace(group, chosen_split=split) for group in groups]
     return sorted(groups, key=lambda group: group.result().mean)
 
 

@@ -74,16 +74,22 @@ def keep_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[P
 
 
 def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
+    curves = {recipe: _without_sgld(groups.get(recipe, [])) for recipe in FIGURES[name]}
     panels = [
         Panel(drawn, drawn[0].measure.field, drawn[0].measure.title, recipe)
-        for recipe in FIGURES[name]
-        if (drawn := groups.get(recipe))
+        for recipe, drawn in curves.items()
+        if drawn
     ]
     if not panels:
         return None
     path = root / f"{name}.png"
     draw_panels(panels, f"Fig. {name[-1]} of the paper", path)
     return path
+
+
+def _without_sgld(groups: list[Group]) -> list[Group]:
+    """SGLD has a table of its own; its many more gradients would press the others together."""
+    return [group for group in groups if group.folders[0].path.parent.name != SGLD]
 
 
 def _groups(root: Path, recipe: Recipe) -> list[Group]:
