@@ -32,7 +32,13 @@ LENET = Recipe(
             dropout=0.25,
         ),
         "baseline": replace(MNISTFC.variant("baseline"), evaluate_every=2.0),
-        "best": _lenet(optimizer=EntropySGDSettings(weight_decay=5e-4), epochs=40.0, dropout=0.25),
+        "best": _lenet(
+            optimizer=EntropySGDSettings(noise=1e-3),
+            epochs=40.0,
+            schedule="step",
+            schedule_from=24.0,
+            dropout=0.25,
+        ),
         "tuned": _lenet(optimizer=SGDSettings(weight_decay=5e-4), epochs=40.0, dropout=0.25),
         "sgld": _lenet(
             optimizer=SGLDSettings(), epochs=300.0, schedule="inverse-power", dropout=0.25
