@@ -72,7 +72,7 @@ def report(arguments: list[str]) -> None:
     groups = find_groups(Path(name), unfinished=told.unfinished, split=told.split)
     recipe = groups[0].folders[0].config["recipe"]
     title = RECIPES[recipe].title if recipe in RECIPES else recipe
-    Console().print(rich_table(run_cells(groups), title))
+    Console(width=UNCUT).print(rich_table(run_cells(groups), title))
     if told.to:
         table, curves = write_results(groups, title, told.to)
         print(f"table:  {table}\ncurves: {curves}")
