@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
-
 from widevalley.data import load_cifar10
-from widevalley.experiments.recipe import Recipe
+from widevalley.experiments.recipe import Recipe, with_dropout
 from widevalley.models import AllCNN
 from widevalley.training import EntropySGDSettings, RunConfig, SGDSettings, SGLDSettings, Task
-
-
-def _network(config: RunConfig) -> nn.Module:
-    return AllCNN(dropout=config.dropout, input_dropout=config.input_dropout)
-
 
 _allcnn = partial(RunConfig, dropout=0.5, input_dropout=0.2, evaluate_every=2.0)
 _entropy_sgd = EntropySGDSettings(gamma=0.03, weight_decay=1e-3)
 
 ALLCNN = Recipe(
-    task=Task("allcnn", load_cifar10, _network, prefers_bf16=True),
+    task=Task("allcnn", load_cifar10, with_dropout(AllCNN), prefers_bf16=True),
     title="All-CNN: nine convolutions with batch norm, dropout, on CIFAR-10",
     variants={
         "paper": _allcnn(

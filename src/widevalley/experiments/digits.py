@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
-
 from widevalley.data import load_digits
-from widevalley.experiments.recipe import Recipe
+from widevalley.experiments.recipe import Recipe, with_dropout
 from widevalley.models import DigitsMLP
 from widevalley.training import (
     AdamSettings,
@@ -19,17 +17,12 @@ from widevalley.training import (
     Task,
 )
 
-
-def _network(config: RunConfig) -> nn.Module:
-    return DigitsMLP(dropout=config.dropout, input_dropout=config.input_dropout)
-
-
 _digits = partial(RunConfig, epochs=100.0, batch_size=32, evaluate_every=2.0, threads=1)
 
 # Each of the four compared had 24 trials of 3 seeds (four rates, three weight decays, two
 # dropouts), judged by 397 held-out training samples; these are the winners. SGLD had 12.
 DIGITS = Recipe(
-    task=Task("digits", load_digits, _network),
+    task=Task("digits", load_digits, with_dropout(DigitsMLP)),
     title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits",
     tuned=(
         _digits(optimizer=EntropySGDSettings(langevin_lr=0.05, weight_decay=5e-4), dropout=0.1),

@@ -5,23 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from torch import nn
-
 from widevalley.data import load_mnist
 from widevalley.experiments.mnistfc import MNISTFC
-from widevalley.experiments.recipe import Recipe
+from widevalley.experiments.recipe import Recipe, with_dropout
 from widevalley.models import LeNet
 from widevalley.training import EntropySGDSettings, RunConfig, SGDSettings, SGLDSettings, Task
-
-
-def _network(config: RunConfig) -> nn.Module:
-    return LeNet(dropout=config.dropout, input_dropout=config.input_dropout)
-
 
 _lenet = partial(RunConfig, evaluate_every=2.0)
 
 LENET = Recipe(
-    task=Task("lenet", load_mnist, _network, prefers_bf16=True),
+    task=Task("lenet", load_mnist, with_dropout(LeNet), prefers_bf16=True),
     title="LeNet: two convolutions with batch norm, 500-10, dropout, on MNIST",
     variants={
         "paper": _lenet(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import nn
-
 from widevalley.data import load_mnist
-from widevalley.experiments.recipe import Recipe
+from widevalley.experiments.recipe import Recipe, with_dropout
 from widevalley.models import MnistFC
 from widevalley.training import (
     AdamSettings,
@@ -19,11 +17,6 @@ from widevalley.training import (
     Task,
 )
 
-
-def _network(config: RunConfig) -> nn.Module:
-    return MnistFC(dropout=config.dropout, input_dropout=config.input_dropout)
-
-
 # Entropy-SGD, SGD and Adam had 14 trials each, judged by 10,000 held-out training samples: rate,
 # weight decay, dropout on inputs and hidden units, and L or the schedule. The two best of each had
 # two more seeds; these are the winners. Entropy-Adam and SGLD had two trials each.
@@ -32,7 +25,7 @@ _entropy_sgd = EntropySGDSettings(langevin_steps=10, weight_decay=1e-4)
 _sgld = _mnistfc(optimizer=SGLDSettings(lr=0.5, weight_decay=1e-4), schedule="inverse-power")
 
 MNISTFC = Recipe(
-    task=Task("mnistfc", load_mnist, _network, prefers_bf16=True),
+    task=Task("mnistfc", load_mnist, with_dropout(MnistFC), prefers_bf16=True),
     title="784-1024-1024-10, ReLU, dropout, on MNIST",
     variants={
         "paper": RunConfig(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from torch import nn
 
 from widevalley.training import RunConfig, Task
 
@@ -54,6 +56,15 @@ class Recipe:
         """What may be asked for, in words."""
         kinds = {"optimizers": self.optimizers, "variants": tuple(self.variants)}
         return "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
+
+
+def with_dropout(network: Callable[..., nn.Module]) -> Callable[[RunConfig], nn.Module]:
+    """How a task builds a network that takes `dropout` and `input_dropout`: with the run's own."""
+
+    def build(config: RunConfig) -> nn.Module:
+        return network(dropout=config.dropout, input_dropout=config.input_dropout)
+
+    return build
 
 
 def run_path(root: Path, recipe: Recipe, *parts: str, seed: int) -> Path:
