@@ -79,10 +79,9 @@ Adam that had as many trials on held-out data and spends as many gradients.
 
 
 def _section(claim: Claim, rows: list[Row]) -> str:
-    if not rows:
-        return f"## {claim.title}\n\n{claim.test}\n\nNot run.\n"
     cells = [[row.where, row.ours, row.against, row.difference, row.verdict] for row in rows]
-    return f"## {claim.title}\n\n{claim.test}\n\n{markdown_table((HEADS, cells))}"
+    evidence = markdown_table((HEADS, cells)) if rows else "Not run.\n"
+    return f"## {claim.title}\n\n{claim.test}\n\n{evidence}"
 
 
 def _row(where: str, a: Sample, b: Sample, margin: float, digits: int) -> Row:
@@ -112,7 +111,7 @@ def _margin(group: Group, result: float) -> float:
 
 def _faster(root: Path) -> Iterator[Row]:
     for recipe, a, b in _pairs(root):
-        end = final(b, f"{b.watched}_{b.measure.field}").mean
+        end = b.result(b.watched).mean
         target = end + _margin(b, end)
         ours = gradients_to(a, target)
         theirs = gradients_to(b, target, missed=b.final("gradients").mean)
@@ -163,7 +162,7 @@ def _value(name: str) -> float | str:
 def _insensitive(setting: str) -> Callable[[Path], Iterator[Row]]:
     def rows(root: Path) -> Iterator[Row]:
         for recipe, groups in _study(root, setting):
-            best = min(groups, key=lambda group: judged_by(group).mean)
+            best = min(groups, key=lambda group: group.result().mean)
             reference = judged_by(best, _short(best.name))
             margin = _margin(best, reference.mean)
             for group in groups:
@@ -199,9 +198,9 @@ def _largest(recipe: str, ours: list[Group], theirs: list[Group]) -> Row:
 
 
 def _usable(groups: list[Group]) -> float:
-    best = min(judged_by(group).mean for group in groups)
+    best = min(group.result().mean for group in groups)
     return max(
-        float(_value(group.name)) for group in groups if judged_by(group).mean <= USABLE * best
+        float(_value(group.name)) for group in groups if group.result().mean <= USABLE * best
     )
 
 

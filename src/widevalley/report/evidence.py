@@ -11,7 +11,7 @@ from typing import Literal
 from scipy import stats
 
 from widevalley.report.groups import Group, summarise
-from widevalley.training import RunFolder
+from widevalley.training import RunFolder, judged
 
 Verdict = Literal["holds", "does not hold", "not settled"]
 
@@ -81,15 +81,15 @@ def together(verdicts: Iterable[Verdict]) -> Verdict:
     return "holds" if verdicts and set(verdicts) == {"holds"} else "not settled"
 
 
-def final(group: Group, field: str, name: str = "") -> Sample:
+def final(group: Group, field: str) -> Sample:
     """A field of the last record of each run."""
-    values = tuple(float(folder.records[-1][field]) for folder in group.folders)
-    return Sample(name or group.name, values)
+    return Sample(group.name, tuple(float(f.records[-1][field]) for f in group.folders))
 
 
 def judged_by(group: Group, name: str = "") -> Sample:
     """What the runs are judged by at their end."""
-    return final(group, f"{group.split}_{group.measure.field}", name)
+    values = tuple(judged(f.records[-1], group.split) for f in group.folders)
+    return Sample(name or group.name, values)
 
 
 def gradients_to(group: Group, target: float, *, missed: float = math.inf) -> Sample:
