@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from widevalley.cli.flags import UsageError
 from widevalley.cli.reporting import Incomplete, claims, report, reproduce
 from widevalley.cli.running import compare, sweep, train
+from widevalley.cli.spectra import spectrum
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
 from widevalley.training import Diverged, Interrupted, RunBusy
@@ -23,6 +24,7 @@ HELP = """usage: widevalley VERB ...
   reproduce [RECIPE ...]             run what is missing of the paper's tables and figures, and
                                      show them beside the paper's numbers
   claims FOLDER                      the paper's claims, each with the evidence of the runs there
+  spectrum RUN|RECIPE                eigenvalues of the Hessian at the end of a run
 
 recipes:
 {recipes}
@@ -35,6 +37,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "report": report,
     "reproduce": reproduce,
     "claims": claims,
+    "spectrum": spectrum,
 }
 
 
@@ -47,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (DataUnavailable, Diverged, Incomplete, RunBusy) as error:
+    except (ArithmeticError, DataUnavailable, Diverged, Incomplete, MemoryError, RunBusy) as error:
         return _say(error, 1)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return _say(error, 2)

@@ -30,21 +30,26 @@ FILES = {
 }
 
 
-def load_mnist() -> Dataset:
+def load_mnist(*, shifted: bool = True) -> Dataset:
     """MNIST as rows of 784 pixels, (pixel / 255 - 0.1307) / 0.3081.
+
+    With `shifted=False` they are pixel / 255, so that a dark pixel is an exact zero.
 
     Raises widevalley.data.DataUnavailable where the files are neither at hand nor downloadable.
     """
-    train_inputs, train_targets = _split("train", 60_000)
-    test_inputs, test_targets = _split("t10k", 10_000)
+    train_inputs, train_targets = _split("train", 60_000, shifted)
+    test_inputs, test_targets = _split("t10k", 10_000, shifted)
     return Dataset(train_inputs, train_targets, test_inputs, test_targets, classes=10)
 
 
-def _split(name: str, samples: int) -> tuple[Tensor, Tensor]:
+def _split(name: str, samples: int, shifted: bool) -> tuple[Tensor, Tensor]:
     images = read_idx(fetch(FILES[f"{name}-images-idx3"]), (samples, 28, 28))
     labels = read_idx(fetch(FILES[f"{name}-labels-idx1"]), (samples,))
     pixels = torch.from_numpy(images).reshape(samples, 784).to(torch.float32)
-    return pixels.div_(255).sub_(MEAN).div_(STD), torch.from_numpy(labels).to(torch.int64)
+    pixels.div_(255)
+    if shifted:
+        pixels.sub_(MEAN).div_(STD)
+    return pixels, torch.from_numpy(labels).to(torch.int64)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

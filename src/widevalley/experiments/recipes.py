@@ -9,10 +9,16 @@ from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.ptb import PTB
 from widevalley.experiments.recipe import Recipe
+from widevalley.experiments.small import SMALL_CHARLSTM, SMALL_LENET, SMALL_MNISTFC
 
 PAPER: dict[str, Recipe] = {
     recipe.name: recipe for recipe in (MNISTFC, LENET, ALLCNN, PTB, CHARLSTM)
 }
 """The rows of the paper's Table 1, in its order."""
 
-RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER}
+SMALL: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (SMALL_LENET, SMALL_MNISTFC, SMALL_CHARLSTM)
+}
+"""The networks whose whole Hessian the paper decomposes."""
+
+RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER, **SMALL}

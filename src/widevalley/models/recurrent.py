@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from widevalley.models.dropout import dropout as dropout_layers
 
@@ -147,7 +146,8 @@ class SmallCharLSTM(nn.Module):
         """Logits and the state after the last step."""
         hidden, cells = state[0][0], state[1][0]
         values = []
-        for symbol in functional.one_hot(tokens, self.symbols).to(hidden.dtype):
+        one_hot = torch.eye(self.symbols, dtype=hidden.dtype, device=hidden.device)
+        for symbol in one_hot[tokens]:
             gates = self.gates(torch.cat([symbol, hidden], dim=1))
             admit, keep, new, show = gates.chunk(4, dim=1)
             cells = keep.sigmoid() * cells + admit.sigmoid() * new.tanh()

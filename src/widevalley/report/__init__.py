@@ -10,12 +10,16 @@ from widevalley.report.reproduction import (
     write_reproduction,
 )
 from widevalley.report.results import write_report, write_results
+from widevalley.report.spectra import draw_density, draw_fisher, draw_spectrum, spectrum_cells
 from widevalley.report.table import markdown_table, rich_table, run_cells
 from widevalley.report.trials import trial_table
 
 __all__ = [
     "Group",
     "draw_curves",
+    "draw_density",
+    "draw_fisher",
+    "draw_spectrum",
     "find_groups",
     "group_runs",
     "keep_reproduction",
@@ -23,6 +27,7 @@ __all__ = [
     "rich_table",
     "run_cells",
     "sgld_table",
+    "spectrum_cells",
     "table_1",
     "trial_table",
     "write_claims",

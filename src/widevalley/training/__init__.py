@@ -2,6 +2,7 @@
 
 from widevalley.training.classification import Classification
 from widevalley.training.config import RunConfig
+from widevalley.training.environment import environment
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
@@ -41,6 +42,7 @@ __all__ = [
     "SGLDSettings",
     "Task",
     "Words",
+    "environment",
     "judged",
     "measure_of",
     "run",

@@ -13,6 +13,7 @@ from widevalley.optim import recompute_batch_norm
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
 from widevalley.training.feed import Carried, Feed, epoch_generator
+from widevalley.valley import Objective
 
 CHUNK = 512
 """Samples in a forward pass of an evaluation."""
@@ -60,6 +61,18 @@ class Classification(Feed):
         inputs, _ = self.splits["train_set"]
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
         return recompute_batch_norm(model, torch.split(spread, CHUNK))
+
+    def training_loss(
+        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+    ) -> Objective:
+        """Mean cross-entropy of the first training samples."""
+        inputs, targets = (part[:samples] for part in self.splits["train_set"])
+        if not 1 <= samples <= len(targets):
+            raise ValueError(
+                f"samples={samples}: must be from 1 to {len(self.splits['train_set'][1])}"
+            )
+        batches = zip(torch.split(inputs, chunk), torch.split(targets, chunk), strict=True)
+        return Objective(model, functional.cross_entropy, batches, dtype=dtype)
 
     @torch.no_grad()
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

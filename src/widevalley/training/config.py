@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 from widevalley.training.optimizers import OptimizerSettings
 
@@ -85,6 +85,25 @@ class RunConfig:
         plain = asdict(self)
         plain["optimizer"] = {"name": self.optimizer.name, **plain["optimizer"]}
         return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> RunConfig:
+        """What `as_dict` gave, other keys left aside; lists become tuples, as JSON has none.
+
+        Raises ValueError for an unknown optimizer.
+        """
+        own = {field.name for field in fields(cls)}
+        chosen = dict(plain["optimizer"])
+        name = chosen.pop("name")
+        kinds = {kind.name: kind for kind in get_args(OptimizerSettings)}
+        if name not in kinds:
+            raise ValueError(f"optimizer {name!r}: must be one of {', '.join(kinds)}")
+        optimizer = kinds[name](**{k: _tuple(v) for k, v in chosen.items()})
+        return cls(**{k: v for k, v in plain.items() if k in own} | {"optimizer": optimizer})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _require(name: str, value: float, fits: bool, allowed: str) -> None:

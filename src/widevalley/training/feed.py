@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from widevalley.training.config import RunConfig
+from widevalley.valley import Objective
 
 Carried = tuple[Tensor, ...]
 """What one batch hands to the next, detached: a recurrent network's state, else nothing."""
@@ -49,6 +50,16 @@ class Feed(ABC):
     @abstractmethod
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
         """Hold batch-norm statistics of training data at the present weights."""
+
+    @abstractmethod
+    def training_loss(
+        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+    ) -> Objective:
+        """The mean loss over the first `samples` training samples, in batches of `chunk`.
+
+        Of a text these are tokens, taken in whole windows and batches as they are. Raises
+        ValueError where there are fewer.
+        """
 
     @abstractmethod
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -130,6 +130,13 @@ class RunFolder:
                 length = file.seek(0, os.SEEK_END)
         checkpoint.save({**state, "metrics_bytes": length}, self.path / "checkpoint.pt")
 
+    def checkpoint(self) -> dict[str, Any]:
+        """The last checkpoint. Raises FileNotFoundError, naming the folder, where there is none."""
+        file = self.path / "checkpoint.pt"
+        if not file.exists():
+            raise FileNotFoundError(f"{self.path}: no checkpoint here")
+        return checkpoint.load(file)
+
     def resume(self) -> dict[str, Any] | None:
         """The last checkpoint, the metrics cut back to what they were at it; None without one."""
         file = self.path / "checkpoint.pt"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from widevalley.training import measures
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
 from widevalley.training.feed import Carried, Feed
+from widevalley.valley import Objective
 
 COLUMNS = 8
 """Columns that the training and validation texts are judged in; the test text is judged in one."""
@@ -85,6 +86,28 @@ class Sequences(Feed):
         return recompute_batch_norm(model, chosen, forward=forward)
 
     @torch.no_grad()
+    def training_loss(
+        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+    ) -> Objective:
+        """Mean cross-entropy of the first windows, each begun where the one before left off.
+
+        The state is carried on as in training: given to a window, not derived through.
+        """
+        network, left = _recurrent(model), samples
+        state: Carried = ()
+        batches: list[Any] = []
+        with evaluating(model):
+            for inputs, targets in self._windows:
+                batches.append(((inputs, *state), targets.flatten()))
+                begun = cast(State, state) if state else network.initial_state(self._columns)
+                _, state = network(inputs, begun)
+                left -= targets.numel()
+                if left <= 0:
+                    plain = _FromState(model)
+                    return Objective(plain, functional.cross_entropy, batches, dtype=dtype)
+        raise ValueError(f"samples={samples}: must be at most {samples - left} tokens")
+
+    @torch.no_grad()
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Mean loss a token in nats, and the same in the unit of the text."""
         columns = contiguous(self.splits[split], 1 if split == "test" else COLUMNS)
@@ -126,3 +149,17 @@ class Characters(Sequences):
 
 def _recurrent(model: nn.Module) -> Recurrent:
     return cast(Recurrent, model)
+
+
+class _FromState(nn.Module):
+    """Logits of all tokens of a window, (steps * batch, symbols), from a state or the first."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor, *state: Tensor) -> Tensor:
+        network = _recurrent(self.network)
+        begun = cast(State, state) if state else network.initial_state(tokens.shape[1])
+        logits, _ = network(tokens, begun)
+        return logits.flatten(0, 1)

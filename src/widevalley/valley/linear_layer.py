@@ -1,0 +1,137 @@
+r"""The Hessian's block of a fully connected layer, without products.
+
+Where a layer z_n = W a_n + b is applied once to each sample, the mean loss depends on W and b
+through z_n alone, so that second derivatives by the weights of units i and j are
+
+    \sum_n B_n[i, j] \hat a_n \hat a_n^T,    \hat a_n = (a_n, 1),
+
+with B_n the Hessian of the mean loss by z_n: weighted Gram matrices of the layer's inputs. This
+holds whatever comes before and after, as long as samples do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad
+
+from widevalley.valley.objective import Objective
+from widevalley.valley.operators import pullback
+
+
+class LinearLayer:
+    """A fully connected layer's place among the flat weights, and its block of the Hessian."""
+
+    def __init__(self, objective: Objective, layer: nn.Linear, start: int) -> None:
+        self.units, self.features = layer.weight.shape
+        self.start = start
+        self.has_bias = layer.bias is not None
+        self.stop = start + layer.weight.numel() + self.units * self.has_bias
+        self._objective, self._layer = objective, layer
+        self._inputs = torch.cat([self._input(inputs) for inputs, _ in objective.batches])
+        self._products = [
+            (share, self._product(*batch), len(batch[1]))
+            for share, batch in zip(objective.shares, objective.batches, strict=True)
+        ]
+
+    def weights_of(self, unit: int) -> Tensor:
+        """Indices of a unit's weights among all, its bias last."""
+        first = self.start + unit * self.features
+        weights = torch.arange(first, first + self.features)
+        if not self.has_bias:
+            return weights
+        return torch.cat([weights, torch.tensor([self.start + self.units * self.features + unit])])
+
+    def strip(self, unit: int, live: list[Tensor]) -> Tensor:
+        """Rows of this unit's weights, columns of the units 0 to `unit`, both where `live`."""
+        curvature, rows = self._curvature(unit), self._inputs[:, live[unit]]
+        parts = []
+        for other, chosen in enumerate(live):
+            weight = curvature[:, other]
+            firing = weight.nonzero().flatten()
+            left = rows[firing] * weight[firing, None]
+            right = rows[firing] if other == unit else self._inputs[firing][:, chosen]
+            parts.append(left.T @ right)
+        return torch.cat(parts, dim=1)
+
+    def _curvature(self, unit: int) -> Tensor:
+        """B_n[unit, :] of all samples, (samples, units)."""
+        rows = []
+        for share, product, samples in self._products:
+            tangent = torch.zeros(samples, self.units, dtype=self._inputs.dtype)
+            tangent[:, unit] = 1
+            rows.append(share * product(tangent.to(self._inputs.device)))
+        return torch.cat(rows)
+
+    def _product(self, inputs: Any, targets: Tensor) -> Callable[[Tensor], Tensor]:
+        """The Hessian of a batch's loss by the layer's output, as a linear map."""
+        objective = self._objective
+
+        def shifted_loss(shift: Tensor) -> Tensor:
+            with _shifted(self._layer, shift):
+                return objective.batch_loss(objective.weights, inputs, targets)
+
+        _, product = pullback(grad(shifted_loss), self._inputs.new_zeros(len(targets), self.units))
+        return product
+
+    def _input(self, inputs: Any) -> Tensor:
+        (seen,) = _inputs_of(self._objective, self._layer, inputs)
+        ones = torch.ones(len(seen), int(self.has_bias), dtype=seen.dtype, device=seen.device)
+        return torch.cat([seen, ones], dim=1)
+
+
+def largest_linear_layer(objective: Objective) -> LinearLayer | None:
+    """The fully connected layer of most weights that the formula above holds for, or None.
+
+    It is applied once to a batch, to one row a sample, has all its weights trained and to itself;
+    no batch norm makes samples meet.
+    """
+    if objective.samples_meet:
+        return None
+    names = dict(_starts(objective))
+    found = [
+        (layer, names[f"{name}.weight"])
+        for name, layer in objective.module.named_modules()
+        if isinstance(layer, nn.Linear) and _fits(objective, layer, f"{name}.", names)
+    ]
+    if not found:
+        return None
+    layer, start = max(found, key=lambda pair: pair[0].weight.numel())
+    return LinearLayer(objective, layer, start)
+
+
+def _fits(objective: Objective, layer: nn.Linear, prefix: str, starts: dict[str, int]) -> bool:
+    own = [f"{prefix}{name}" for name, _ in layer.named_parameters()]
+    if not all(name in starts for name in own) or objective.shared(layer):
+        return False
+    inputs, targets = objective.batches[0]
+    seen = _inputs_of(objective, layer, inputs)
+    return len(seen) == 1 and seen[0].dim() == 2 and len(seen[0]) == len(targets)
+
+
+def _starts(objective: Objective) -> Iterator[tuple[str, int]]:
+    at = 0
+    for name, weight in objective.weights.items():
+        yield name, at
+        at += weight.numel()
+
+
+def _inputs_of(objective: Objective, layer: nn.Linear, inputs: Any) -> list[Tensor]:
+    """What the layer is given in a forward pass, call by call."""
+    seen: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    with hook, torch.no_grad():
+        objective.outputs(objective.weights, inputs)
+    return seen
+
+
+@contextmanager
+def _shifted(layer: nn.Linear, shift: Tensor) -> Iterator[None]:
+    """Inside the block the layer's output has `shift` added."""
+    hook = layer.register_forward_hook(lambda _, __, said: said + shift)
+    with hook:
+        yield

@@ -1,0 +1,30 @@
+"""Results of an instrument in one .npz file: arrays by name, and plain values as JSON."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_arrays(file: Path, told: dict[str, Any], **arrays: np.ndarray) -> None:
+    """Write arrays and plain values; nothing needs executing to read them."""
+    every: dict[str, Any] = {"told": np.array(json.dumps(told)), **arrays}
+    np.savez_compressed(file, **every)
+
+
+def read_arrays(file: Path) -> dict[str, Any]:
+    """The plain values and the arrays of `write_arrays`, by name.
+
+    Raises ValueError naming the file where it is not one.
+    """
+    try:
+        with np.load(file) as kept:
+            read: dict[str, Any] = {name: kept[name] for name in kept.files}
+        told: dict[str, Any] = json.loads(str(read.pop("told")))
+    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file}: not a file of numbers written here ({error})") from error
+    return read | told
