@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from widevalley.valley import eigenvalues, eigenvalues_
+from widevalley.valley import SpectrumError, eigenvalues, eigenvalues_
 
 
 def symmetric(n, seed=0):
@@ -50,7 +50,7 @@ def test_only_the_lower_triangle_is_read():
 def test_what_is_not_finite_raises():
     matrix = symmetric(10)
     matrix[3, 2] = torch.nan
-    with pytest.raises((ArithmeticError, torch.linalg.LinAlgError)):
+    with pytest.raises(SpectrumError):
         eigenvalues_(matrix)
 
 

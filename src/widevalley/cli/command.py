@@ -13,6 +13,7 @@ from widevalley.cli.spectra import spectrum
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
 from widevalley.training import Diverged, Interrupted, RunBusy
+from widevalley.valley import SpectrumError
 
 HELP = """usage: widevalley VERB ...
 
@@ -29,6 +30,9 @@ HELP = """usage: widevalley VERB ...
 recipes:
 {recipes}
 Flags, their units and defaults: widevalley VERB RECIPE [--optimizer NAME] --help"""
+
+FAILURES = (DataUnavailable, Diverged, Incomplete, MemoryError, RunBusy, SpectrumError)
+"""What can fail though the command was right."""
 
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ArithmeticError, DataUnavailable, Diverged, Incomplete, MemoryError, RunBusy) as error:
+    except FAILURES as error:
         return _say(error, 1)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return _say(error, 2)

@@ -1,6 +1,6 @@
 """Instruments that measure the loss around given weights; needs torch and NumPy alone."""
 
-from widevalley.valley.eigenvalues import eigenvalues_
+from widevalley.valley.eigenvalues import SpectrumError, eigenvalues_
 from widevalley.valley.fisher import FisherDiagonal, fisher_diagonal, fisher_diagonal_of_adam
 from widevalley.valley.lanczos import Density, Extremes, extreme_eigenvalues, spectral_density
 from widevalley.valley.matrix import Matrix, dense
@@ -21,6 +21,7 @@ __all__ = [
     "Matrix",
     "Objective",
     "Spectrum",
+    "SpectrumError",
     "dense",
     "eigenvalues_",
     "exact_spectrum",

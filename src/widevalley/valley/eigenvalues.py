@@ -22,6 +22,10 @@ LARGEST_32_BIT = 46_340
 """Side of the largest matrix whose entries 32-bit integers count."""
 
 
+class SpectrumError(ArithmeticError):
+    """The eigenvalues of a matrix could not be had, or what came out is not to be believed."""
+
+
 def eigenvalues_(matrix: Tensor) -> Tensor:
     """All eigenvalues of a symmetric matrix, ascending; the matrix is destroyed.
 
@@ -30,7 +34,7 @@ def eigenvalues_(matrix: Tensor) -> Tensor:
 
     Raises:
         ValueError: another shape, dtype or layout.
-        ArithmeticError: no convergence, or the matrix is not finite.
+        SpectrumError: no convergence, or the matrix is not finite.
     """
     square = matrix.dim() == 2 and matrix.shape[0] == matrix.shape[1]
     if not (square and matrix.dtype in NAMES and matrix.is_contiguous()):
@@ -74,7 +78,7 @@ def _in_place(matrix: Tensor, routine: Any) -> Tensor:
     work_integers = torch.empty(max(integers, 1), dtype=torch.int64)
     failed = _call(routine, matrix, values, work, size, work_integers, integers)
     if failed or not bool(torch.isfinite(values).all()):
-        raise ArithmeticError(f"syevd_2stage: info {failed}; the matrix of {n} has no eigenvalues")
+        raise SpectrumError(f"syevd_2stage: info {failed}; the matrix of {n} has no eigenvalues")
     return values
 
 
@@ -111,17 +115,20 @@ def _by_scipy(matrix: Tensor) -> Tensor:
     except ModuleNotFoundError:
         return _by_torch(matrix)
     if len(matrix) > LARGEST_32_BIT:
-        raise ArithmeticError(
+        raise SpectrumError(
             f"a matrix of {len(matrix)} needs LAPACK with 64-bit integers, which this NumPy lacks; "
             "NumPy's own wheels have it"
         )
     try:
         values = eigvalsh(matrix.numpy().T, lower=False, overwrite_a=True)
     except (ValueError, np.linalg.LinAlgError) as error:
-        raise ArithmeticError(str(error)) from None
+        raise SpectrumError(str(error)) from None
     return torch.from_numpy(values)
 
 
 def _by_torch(matrix: Tensor) -> Tensor:
-    values: Tensor = torch.linalg.eigvalsh(matrix)
+    try:
+        values: Tensor = torch.linalg.eigvalsh(matrix)
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        raise SpectrumError(str(error)) from None
     return values

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley.eigenvalues import eigenvalues_
+from widevalley.valley.eigenvalues import SpectrumError, eigenvalues_
 from widevalley.valley.matrix import Matrix, Progress, dense
 from widevalley.valley.operators import Curvature
 from widevalley.valley.store import read_arrays, write_arrays
@@ -75,7 +75,7 @@ def exact_spectrum(
 
     Raises:
         MemoryError: the matrix does not fit; says how much is needed and how much is free.
-        ArithmeticError: products, trace or Frobenius norm disagree.
+        SpectrumError: products, trace or Frobenius norm disagree.
     """
     matrix = dense(operator, folder=folder, progress=progress)
     products = _product_error(operator, matrix)
@@ -90,7 +90,7 @@ def exact_spectrum(
     }
     failed = {name: gap for name, gap in checks.items() if not gap < TOLERANCE[operator.dtype]}
     if failed:
-        raise ArithmeticError(f"the matrix or its eigenvalues are wrong: {failed}")
+        raise SpectrumError(f"the matrix or its eigenvalues are wrong: {failed}")
     return Spectrum(values, matrix.size, checks, probed=probed)
 
 
