@@ -110,15 +110,29 @@ class Objective:
 
     def value(self) -> float:
         """f(x)."""
-        with torch.no_grad():
-            losses = [self.batch_loss(self.weights, *batch) for batch in self.batches]
-        return float(sum(s * loss.double() for s, loss in zip(self.shares, losses, strict=True)))
+        return self._value(self.weights)
+
+    def value_at(self, vector: Tensor) -> float:
+        """f at other weights, flat."""
+        return self._value(self.unflat(vector))
 
     def gradient(self) -> Tensor:
         """The gradient of f at x, flat."""
+        return self._gradient(self.weights)
+
+    def gradient_at(self, vector: Tensor) -> Tensor:
+        """The gradient of f at other weights, both flat."""
+        return self._gradient(self.unflat(vector))
+
+    def _value(self, weights: Weights) -> float:
+        with torch.no_grad():
+            losses = [self.batch_loss(weights, *batch) for batch in self.batches]
+        return float(sum(s * loss.double() for s, loss in zip(self.shares, losses, strict=True)))
+
+    def _gradient(self, weights: Weights) -> Tensor:
         total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
         for share, batch in zip(self.shares, self.batches, strict=True):
-            total += share * self.flat(grad(self.batch_loss)(self.weights, *batch))
+            total += share * self.flat(grad(self.batch_loss)(weights, *batch))
         return total
 
     def flat(self, weights: Weights, *, columns: int = 0) -> Tensor:

@@ -1,0 +1,68 @@
+"""What traces of chains are worth: pure functions of arrays (chains, steps)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+
+MIXED = 1.05
+"""R-hat above which chains are said not to have mixed."""
+ENOUGH = 50
+"""Effective samples below which a mean is said to be unsure."""
+
+
+class NotMixed(UserWarning):
+    """Chains disagree, or are too short for their memory; the message says by how much."""
+
+
+def effective_samples(values: np.ndarray) -> float:
+    """Independent samples that tell as much of the mean as these do.
+
+    Chains' autocovariances are averaged and summed by Geyer's initial positive pairs.
+    """
+    chains, steps = values.shape
+    if steps < 4:
+        return float(chains * steps)
+    away = values - values.mean(axis=1, keepdims=True)
+    padded = np.fft.rfft(away, 2 * steps, axis=1)
+    covariance = np.fft.irfft(padded * padded.conj(), axis=1)[:, :steps].mean(axis=0) / steps
+    if covariance[0] == 0:
+        return float(chains * steps)
+    between = values.mean(axis=1).var(ddof=1) if chains > 1 else 0.0
+    within = covariance[0] * steps / (steps - 1)
+    total = within * (steps - 1) / steps + between
+    correlation = 1 - (within - covariance * steps / (steps - 1)) / total
+    pairs = correlation[: steps // 2 * 2].reshape(-1, 2).sum(axis=1)
+    positive = np.argmax(pairs <= 0) if (pairs <= 0).any() else len(pairs)
+    time = max(2 * pairs[:positive].sum() - 1, 1 / math.log10(max(chains * steps, 10)))
+    return float(chains * steps / time)
+
+
+def r_hat(values: np.ndarray) -> float:
+    """Split R-hat: how far the halves of all chains disagree; 1 where they do not."""
+    half = values.shape[1] // 2
+    if half < 2:
+        return math.nan
+    parts = np.concatenate([values[:, :half], values[:, -half:]])
+    within = parts.var(axis=1, ddof=1).mean()
+    between = half * parts.mean(axis=1).var(ddof=1)
+    if within == 0:
+        return 1.0 if between == 0 else math.inf
+    return float(np.sqrt((half - 1) / half + between / (half * within)))
+
+
+def mean_and_error(values: np.ndarray, what: str = "the chains") -> tuple[float, float]:
+    """Mean over everything and its standard error; warns with NotMixed where it is unsure."""
+    samples = effective_samples(values)
+    spread = r_hat(values)
+    if samples < ENOUGH or not spread < MIXED:
+        warnings.warn(
+            f"{what}: {samples:.0f} effective samples of {values.size}, R-hat {spread:.3f}; "
+            "take more steps, or smaller ones",
+            NotMixed,
+            stacklevel=2,
+        )
+    error = float(values.std(ddof=1)) / math.sqrt(samples) if values.size > 1 else math.nan
+    return float(values.mean()), error

@@ -1,0 +1,76 @@
+"""Flatness measures people compare, each with what it is invariant to.
+
+None of them is invariant under the rescaling of a layer and its inverse in the next one, which
+leaves a ReLU network's function alone, but for the relative ones: noise in proportion to each
+weight's size, or to its filter's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from widevalley.valley.objective import Objective
+from widevalley.valley.trace import Estimate
+
+
+def local_energy(
+    objective: Objective,
+    radius: float,
+    *,
+    relative: bool = False,
+    samples: int = 20,
+    seed: int = 0,
+) -> Estimate:
+    r"""Mean rise of the loss under Gaussian noise in the weights, <f(x + s N)> - f(x).
+
+    Absolute, s is `radius` for every weight: the rise depends on how weights are scaled. Relative,
+    it is `radius` times the weight's magnitude, which no rescaling of weights changes.
+
+    Raises ValueError for a radius not above 0 or fewer than 2 samples.
+    """
+    _check(radius, samples)
+    at, base = objective.flat(objective.weights), objective.value()
+    scale = radius * at.abs() if relative else torch.full_like(at, radius)
+    generator = torch.Generator().manual_seed(seed)
+    rises = []
+    for _ in range(samples):
+        noise = torch.randn(at.shape, generator=generator, dtype=torch.float64).to(at)
+        rises.append(objective.value_at(at + scale * noise) - base)
+    error = float(np.std(rises, ddof=1)) / math.sqrt(samples)
+    return Estimate(float(np.mean(rises)), error)
+
+
+def sharpness(objective: Objective, radius: float, *, steps: int = 1) -> float:
+    r"""Rise of the loss at the worst place within `radius`, found by ascent: max f(x + d) - f(x).
+
+    With one step this is SAM's measure, d = radius g / |g| (Foret et al., 2021); more steps ascend
+    by radius / steps each and return to the sphere where they leave it. The least over the steps
+    is 0: the weights themselves are within the radius.
+
+    Raises ValueError for a radius not above 0 or steps below 1.
+    """
+    _check(radius, 2)
+    if steps < 1:
+        raise ValueError(f"steps={steps}: must be at least 1")
+    at = objective.flat(objective.weights)
+    moved, base, worst = at, objective.value(), 0.0
+    for _ in range(steps):
+        slope = objective.gradient_at(moved)
+        norm = float(slope.norm())
+        if norm == 0:
+            break
+        away = moved + (radius / steps / norm) * slope - at
+        away *= min(1.0, radius / float(away.norm()))
+        moved = at + away
+        worst = max(worst, objective.value_at(moved) - base)
+    return worst
+
+
+def _check(radius: float, samples: int) -> None:
+    if not radius > 0:
+        raise ValueError(f"radius={radius}: must be above 0")
+    if samples < 2:
+        raise ValueError(f"samples={samples}: must be at least 2")

@@ -1,0 +1,55 @@
+"""The one-dimensional landscape of the paper's Fig. 2: a narrow deep valley and a wide one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from widevalley.valley.exact_entropy import local_entropy_on_grid
+
+POINTS = 1000
+SCALE = 5e-4
+WIDE, NARROW = (200, 400, -80.0), (800, 820, -200.0)
+"""Wells of the force before smoothing: from, to, depth."""
+WIDTH = 10.0
+"""Of the Gaussian that smooths it."""
+GAMMAS = (1e-3, 5e-5)
+"""The scopes of the paper's figure."""
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A landscape on a grid with its negative local entropies, each up to a constant."""
+
+    x: Tensor
+    loss: Tensor
+    gammas: tuple[float, ...]
+    entropies: tuple[Tensor, ...]
+    """-F less its least value, one for each scope."""
+
+    def minima(self) -> tuple[float, ...]:
+        """Where the loss, then each -F, is least."""
+        return tuple(float(self.x[values.argmin()]) for values in (self.loss, *self.entropies))
+
+
+def toy_landscape(gammas: tuple[float, ...] = GAMMAS, *, seed: int = 0) -> Toy:
+    """Noise with two wells, smoothed, and its local entropy at several scopes.
+
+    Follows the recipe of the paper's figure with noise of its own: 1,000 points, uniform noise of
+    the size of the shallower well, and wells as in `WIDE` and `NARROW`, smoothed by a Gaussian.
+
+    Args:
+        gammas: scopes, each above 0; the smaller, the wider the view.
+        seed: keys the noise.
+    """
+    x = torch.arange(POINTS, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    rough = 60 * torch.randn(POINTS, generator=generator, dtype=torch.float64)
+    for begin, end, depth in (WIDE, NARROW):
+        rough[begin:end] += depth
+    kernel = torch.exp(-0.5 * ((x[:, None] - x[None, :]) / WIDTH) ** 2)
+    loss = SCALE * kernel @ rough
+    entropies = [-local_entropy_on_grid(loss, [x], gamma) for gamma in gammas]
+    return Toy(x, loss, gammas, tuple(each - each.min() for each in entropies))

@@ -1,0 +1,170 @@
+"""Three routes to the local entropy of a quadratic loss, whose closed form is at hand."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from widevalley.valley import (
+    SGLD,
+    SGNHT,
+    Hessian,
+    NotMixed,
+    Objective,
+    Quadratic,
+    Trace,
+    effective_samples,
+    entropy_differences,
+    entropy_gradient,
+    laplace,
+    mean_and_error,
+    r_hat,
+    sample,
+)
+
+BETA = 5.0
+
+
+@pytest.fixture(scope="module")
+def regression():
+    """Linear least squares, its quadratic, and weights away from its minimum."""
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 3).double(), torch.randn(30, 1).double()
+    objective = Objective(nn.Linear(3, 1).double(), nn.MSELoss(), [(x, y)])
+    hessian = Hessian(objective)
+    matrix = hessian @ torch.eye(4, dtype=torch.float64)
+    at = objective.flat(objective.weights)
+    minimum = at - torch.linalg.solve(matrix, objective.gradient())
+    base = objective.value() - float(Quadratic(matrix, minimum)(at))
+    return objective, hessian, Quadratic(matrix, minimum, base), at
+
+
+def test_laplace_is_exact_for_a_quadratic(regression):
+    _, hessian, quadratic, at = regression
+    gammas = (0.5, 2.0, 30.0)
+    found = laplace(hessian, gammas, beta=BETA, probes=400)
+    for gamma, estimate in zip(gammas, found.values, strict=True):
+        expected = -quadratic.local_entropy(at, gamma, beta=BETA)
+        assert abs(estimate.value - expected) < 4 * estimate.error
+        assert estimate.error < 0.01
+    assert found.least == pytest.approx(float(torch.linalg.eigvalsh(quadratic.hessian)[0]))
+
+
+def test_laplace_is_refused_where_the_integral_diverges(regression):
+    objective, hessian, _, _ = regression
+    with pytest.raises(ValueError, match="gamma=0.0: must be above 0"):
+        laplace(hessian, (0.0, 1.0))
+    concave = Objective(
+        objective.module, lambda o, t: -nn.functional.mse_loss(o, t), objective.batches
+    )
+    with pytest.raises(ValueError, match=r"gamma=0.1: must be above [\d.]+, minus the least Ritz"):
+        laplace(Hessian(concave), (0.1,))
+
+
+@pytest.mark.slow
+def test_chains_agree_with_the_closed_form(regression):
+    objective, _, quadratic, at = regression
+    gammas = (0.5, 0.8, 1.3, 2.0)
+    sampler = SGNHT(step_size=0.005, beta=BETA)
+    traces = [
+        sample(objective, sampler, gamma, steps=2500, burn_in=300, chains=3, seed=k)
+        for k, gamma in enumerate(gammas)
+    ]
+    exact = [-quadratic.local_entropy(at, gamma, beta=BETA) for gamma in gammas]
+    for found, expected in zip(entropy_differences(traces), exact, strict=True):
+        assert abs(found.value - (expected - exact[0])) < 4 * found.error + 0.01
+    slope, error = entropy_gradient(traces[1])
+    expected = quadratic.gradient(at, gammas[1]).numpy()
+    assert np.abs(slope - expected).max() < 0.1
+    assert np.all(error > 0)
+
+
+def trace_of(distance, gamma=1.0, beta=1.0):
+    distance = np.asarray(distance, dtype=float)
+    plain = np.zeros_like(distance)
+    facts = {"gamma": gamma, "beta": beta}
+    return Trace(plain, distance, plain, plain, plain, np.zeros((len(distance), 2)), facts)
+
+
+def test_differences_integrate_half_the_square_distance():
+    """With <d^2> = c / gamma the integral is c/2 log(gamma / gamma_0), whatever the spacing."""
+    rng = np.random.default_rng(0)
+    gammas = (1.0, 3.0, 4.0)
+    traces = [trace_of(6 / g + rng.normal(0, 1e-3, (2, 500)), g) for g in gammas]
+    for gamma, found in zip(gammas, entropy_differences(traces), strict=True):
+        assert found.value == pytest.approx(3 * math.log(gamma), abs=5 * found.error + 1e-9)
+    with pytest.raises(ValueError, match="gamma must ascend at one beta"):
+        entropy_differences(traces[::-1])
+    with pytest.raises(ValueError, match="gamma must ascend at one beta"):
+        entropy_differences([traces[0], trace_of(np.ones((2, 9)), 2.0, beta=3.0)])
+
+
+def test_a_trace_keeps_what_a_step_is_made_of(regression, tmp_path):
+    objective, _, _, _ = regression
+    trace = sample(objective, SGLD(step_size=0.01, beta=2.0), 0.7, steps=30, burn_in=0, chains=2)
+    assert trace.loss.shape == trace.distance.shape == (2, 30)
+    assert trace.loss[0, 0] == pytest.approx(objective.value())
+    assert trace.gradient_norm[1, 0] == pytest.approx(float(objective.gradient().norm()))
+    np.testing.assert_allclose(trace.pull_norm, 0.7 * np.sqrt(trace.distance))
+    assert trace.noise_norm.mean() == pytest.approx(math.sqrt(2 * 0.01 / 2 * 4), rel=0.15)
+    trace.save(tmp_path / "trace.npz")
+    again = Trace.load(tmp_path / "trace.npz")
+    assert np.array_equal(again.mean, trace.mean)
+    assert again.facts == trace.facts
+    assert again.facts["sampler"] == "sgld"
+
+
+def test_batches_are_drawn_by_their_shares():
+    x = torch.cat([torch.zeros(30, 1), torch.ones(10, 1)]).double()
+    batches = [(x[:30], torch.zeros(30, 1).double()), (x[30:], torch.zeros(10, 1).double())]
+    module = nn.Linear(1, 1, bias=False).double()
+    objective = Objective(module, nn.MSELoss(), batches)
+    trace = sample(objective, SGLD(step_size=1e-9), 1.0, steps=2000, burn_in=0, chains=1)
+    assert (trace.loss > 0).mean() == pytest.approx(0.25, abs=0.04)
+
+
+def autoregressive(memory, chains=4, steps=20_000):
+    rng = np.random.default_rng(0)
+    values = np.zeros((chains, steps))
+    for k in range(1, steps):
+        values[:, k] = memory * values[:, k - 1] + rng.normal(size=chains)
+    return values
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.95])
+def test_effective_samples_of_an_autoregression(memory):
+    values = autoregressive(memory)
+    expected = values.size * (1 - memory) / (1 + memory)
+    assert effective_samples(values) == pytest.approx(expected, rel=0.15)
+    assert r_hat(values) == pytest.approx(1, abs=0.01)
+
+
+def test_the_error_of_a_mean_covers_its_scatter():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [mean_and_error(part) for part in np.split(autoregressive(0.8), 20, axis=1)]
+    scatter = np.std([mean for mean, _ in found], ddof=1)
+    assert np.mean([error for _, error in found]) == pytest.approx(scatter, rel=0.5)
+
+
+def test_chains_that_disagree_are_named():
+    values = np.random.default_rng(0).normal(size=(2, 400))
+    values[0] += 5
+    assert r_hat(values) > 2
+    with pytest.warns(NotMixed, match="distance: .* R-hat"):
+        mean_and_error(values, "distance")
+
+
+def test_chains_that_are_too_short_are_named():
+    with pytest.warns(NotMixed, match="effective samples of 40"):
+        mean_and_error(autoregressive(0.9, 2, 20))
+    assert math.isnan(r_hat(np.zeros((2, 2))))
+
+
+def test_chains_that_never_move():
+    still = np.ones((2, 100))
+    assert effective_samples(still) == still.size
+    assert r_hat(still) == 1.0
