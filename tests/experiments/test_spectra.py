@@ -10,14 +10,14 @@ from torch import nn
 from widevalley.data import Corpus, load_digits
 from widevalley.experiments import (
     RECIPES,
+    LossConfig,
     Recipe,
-    SpectrumConfig,
     density,
     exact,
     finished_run,
     fisher,
 )
-from widevalley.experiments.spectra import loss_of
+from widevalley.experiments.endpoint import loss_of
 from widevalley.models import CharLSTM, SmallCharLSTM
 from widevalley.training import (
     AdamSettings,
@@ -84,14 +84,14 @@ def test_a_run_without_checkpoint_is_named(tmp_path):
     folder = finished_run("tiny", tmp_path)
     (folder.path / "checkpoint.pt").unlink()
     with pytest.raises(FileNotFoundError, match="seed-0: no checkpoint here"):
-        loss_of(folder, SpectrumConfig(samples=10))
+        loss_of(folder, LossConfig(samples=10))
 
 
 def test_the_loss_is_that_of_the_judged_weights(folder):
     """All training samples: what the run's last record says of the training set, but for texts,
     which are judged in other columns than they are trained in."""
     samples = 1797 - 500 if folder.config["recipe"] == "tiny" else 190
-    value = loss_of(folder, SpectrumConfig(samples=samples)).value()
+    value = loss_of(folder, LossConfig(samples=samples)).value()
     told = folder.records[-1]["train_set_loss"]
     rel = 1e-5 if folder.config["recipe"] == "tiny" else 0.05
     assert value == pytest.approx(told, rel=rel)
@@ -99,11 +99,11 @@ def test_the_loss_is_that_of_the_judged_weights(folder):
 
 def test_what_is_asked_for_beyond_the_data_is_refused(folder):
     with pytest.raises(ValueError, match="samples=10000: must be"):
-        loss_of(folder, SpectrumConfig(samples=10_000))
+        loss_of(folder, LossConfig(samples=10_000))
 
 
 def test_exact_density_and_fisher_agree(folder):
-    config = SpectrumConfig(samples=48, chunk=20, threads=1)
+    config = LossConfig(samples=48, chunk=20, threads=1)
     found = exact(folder, config, probes=5)
     assert found.facts["recipe"] == folder.config["recipe"]
     assert found.facts["samples"] == 48
@@ -119,7 +119,7 @@ def test_exact_density_and_fisher_agree(folder):
 
 def test_blocks_are_kept_and_used(tmp_path):
     folder = finished_run("tiny", tmp_path)
-    config = SpectrumConfig(samples=30)
+    config = LossConfig(samples=30)
     first = exact(folder, config, blocks=tmp_path / "blocks")
     assert list((tmp_path / "blocks").iterdir())
     again = exact(folder, config, blocks=tmp_path / "blocks")

@@ -84,9 +84,9 @@ def test_chains_agree_with_the_closed_form(regression):
 
 def trace_of(distance, gamma=1.0, beta=1.0):
     distance = np.asarray(distance, dtype=float)
-    plain = np.zeros_like(distance)
+    plain, still = np.zeros_like(distance), np.zeros((len(distance), 2))
     facts = {"gamma": gamma, "beta": beta}
-    return Trace(plain, distance, plain, plain, plain, np.zeros((len(distance), 2)), facts)
+    return Trace(plain, distance, plain, plain, plain, plain, still, still, facts)
 
 
 def test_differences_integrate_half_the_square_distance():

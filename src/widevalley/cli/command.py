@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from widevalley.cli.flags import UsageError
-from widevalley.cli.reporting import Incomplete, claims, report, reproduce
+from widevalley.cli.flatness import flatness
+from widevalley.cli.landscape import landscape
+from widevalley.cli.reporting import Incomplete, claims, report, reproduce, theory
 from widevalley.cli.running import compare, sweep, train
 from widevalley.cli.spectra import spectrum
 from widevalley.data import DataUnavailable
@@ -26,6 +28,9 @@ HELP = """usage: widevalley VERB ...
                                      show them beside the paper's numbers
   claims FOLDER                      the paper's claims, each with the evidence of the runs there
   spectrum RUN|RECIPE                eigenvalues of the Hessian at the end of a run
+  flatness RUN [RUN ...]             every measure of flatness at the ends of runs, side by side
+  landscape toy|RUN [RUN [RUN]]      the loss around and between the ends of runs, drawn
+  theory                             the paper's equations, each checked in numbers, as a page
 
 recipes:
 {recipes}
@@ -42,6 +47,9 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "reproduce": reproduce,
     "claims": claims,
     "spectrum": spectrum,
+    "flatness": flatness,
+    "landscape": landscape,
+    "theory": theory,
 }
 
 

@@ -29,6 +29,12 @@ def first(arguments: list[str], verb: str, what: str) -> tuple[str, list[str]]:
     return arguments[0], arguments[1:]
 
 
+def leading(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments before the first flag, and the others."""
+    split = next((k for k, one in enumerate(arguments) if one.startswith("-")), len(arguments))
+    return arguments[:split], arguments[split:]
+
+
 def take(flags: list[str], name: str) -> tuple[str | None, list[str]]:
     """The value of the flag `name`, and the flags without it."""
     flags = [part for flag in flags for part in _split(flag, name)]

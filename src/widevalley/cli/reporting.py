@@ -1,4 +1,4 @@
-"""The verbs that show results: report, and reproduce, which first makes what is missing."""
+"""The verbs that show results: report, claims, theory; and reproduce, which makes the missing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
 from widevalley import experiments
-from widevalley.cli.flags import UsageError, command, first, parse
+from widevalley.cli.flags import UsageError, command, first, leading, parse
+from widevalley.cli.terminal import show
 from widevalley.experiments import PAPER, RECIPES, small
 from widevalley.report import (
     find_groups,
@@ -20,10 +19,8 @@ from widevalley.report import (
     table_1,
     write_claims,
     write_results,
+    write_theory,
 )
-
-UNCUT = 1000
-"""Columns to lay a table out in, so that no cell is cut; a narrower terminal wraps its lines."""
 
 
 class Incomplete(RuntimeError):
@@ -72,7 +69,7 @@ def report(arguments: list[str]) -> None:
     groups = find_groups(Path(name), unfinished=told.unfinished, split=told.split)
     recipe = groups[0].folders[0].config["recipe"]
     title = RECIPES[recipe].title if recipe in RECIPES else recipe
-    Console(width=UNCUT).print(rich_table(run_cells(groups), title))
+    show(rich_table(run_cells(groups), title))
     if told.to:
         table, curves = write_results(groups, title, told.to)
         print(f"table:  {table}\ncurves: {curves}")
@@ -80,8 +77,8 @@ def report(arguments: list[str]) -> None:
 
 def reproduce(arguments: list[str]) -> None:
     """Run what is missing of the paper's tables, then show them."""
-    split = next((k for k, one in enumerate(arguments) if one.startswith("-")), len(arguments))
-    names, flags = arguments[:split] or list(PAPER), arguments[split:]
+    names, flags = leading(arguments)
+    names = names or list(PAPER)
     about = f"The paper's networks, all of {', '.join(PAPER)} unless told which."
     told = parse(
         ReproduceFlags, ReproduceFlags(), flags, "reproduce [RECIPE ...]", about, switches=True
@@ -98,9 +95,8 @@ def reproduce(arguments: list[str]) -> None:
         left = experiments.reproduce(
             chosen, told.variants, told.seeds, root, threads=told.threads, command=command()
         )
-    console = Console(width=UNCUT)
-    console.print(rich_table(table_1(root, chosen), "Table 1"))
-    console.print(rich_table(sgld_table(root, chosen), "SGLD"))
+    show(rich_table(table_1(root, chosen), "Table 1"))
+    show(rich_table(sgld_table(root, chosen), "SGLD"))
     to = told.to or root
     for path in keep_reproduction(root, recipes, to):
         print(f"written: {path}")
@@ -120,3 +116,18 @@ def claims(arguments: list[str]) -> None:
     for title, verdict in write_claims(root, file):
         print(f"{verdict:14} {title}")
     print(f"written: {file}")
+
+
+@dataclass(frozen=True)
+class TheoryFlags:
+    """Flags of `theory`."""
+
+    to: Path = Path("theory.md")
+    """The page."""
+
+
+def theory(arguments: list[str]) -> None:
+    """Check the paper's equations in numbers."""
+    about = "Each equation beside the function that checks it and what it gave; takes seconds."
+    told = parse(TheoryFlags, TheoryFlags(), arguments, "theory", about)
+    print(f"written: {write_theory(told.to)}")

@@ -2,7 +2,15 @@
 
 from widevalley.report.claims import write_claims
 from widevalley.report.curves import draw_curves
-from widevalley.report.groups import Group, find_groups, group_runs
+from widevalley.report.flatness import draw_flatness, flatness_cells
+from widevalley.report.groups import Group, find_groups, folders_in, group_runs
+from widevalley.report.landscapes import (
+    draw_line,
+    draw_planes,
+    draw_slices,
+    draw_toy,
+    draw_traces,
+)
 from widevalley.report.reproduction import (
     keep_reproduction,
     sgld_table,
@@ -12,6 +20,7 @@ from widevalley.report.reproduction import (
 from widevalley.report.results import write_report, write_results
 from widevalley.report.spectra import draw_density, draw_fisher, draw_spectrum, spectrum_cells
 from widevalley.report.table import markdown_table, rich_table, run_cells
+from widevalley.report.theory import write_theory
 from widevalley.report.trials import trial_table
 
 __all__ = [
@@ -19,8 +28,16 @@ __all__ = [
     "draw_curves",
     "draw_density",
     "draw_fisher",
+    "draw_flatness",
+    "draw_line",
+    "draw_planes",
+    "draw_slices",
     "draw_spectrum",
+    "draw_toy",
+    "draw_traces",
     "find_groups",
+    "flatness_cells",
+    "folders_in",
     "group_runs",
     "keep_reproduction",
     "markdown_table",
@@ -34,4 +51,5 @@ __all__ = [
     "write_report",
     "write_reproduction",
     "write_results",
+    "write_theory",
 ]

@@ -12,18 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from widevalley.report.drawing import STYLES
 from widevalley.report.groups import Group
-
-STYLES = (
-    ("#0072B2", "-"),
-    ("#D55E00", "--"),
-    ("#009E73", "-."),
-    ("#CC79A7", ":"),
-    ("#E69F00", (0, (5, 1, 1, 1, 1, 1))),
-    ("#56B4E9", (0, (1, 1))),
-)
-"""Colours told apart with any colour vision (Okabe and Ito's), each with a dash of its own."""
-
 
 LONG_NAME = 40
 """Characters from which names stand below the picture instead of inside it."""

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
+from widevalley.report.drawing import BLUE, GREY, RED, caption, figure, plain, save
 from widevalley.report.table import Cells
 from widevalley.valley import Density, FisherDiagonal, Spectrum
 
 BINS = 100
-BLUE, RED, GREY = "#0072B2", "#D55E00", "0.45"
 SHARES = (1e-4, 1e-3, 1e-2)
 """Magnitudes below which shares are stated."""
 NEAR_ZERO = 1e-2
@@ -22,19 +20,18 @@ NEAR_ZERO = 1e-2
 LIGHTEST = 1e-9
 """Ritz values of less weight are not drawn."""
 FISHER_SMALL = 1e-5
-SUFFIXES = (".png", ".svg")
 
 
 def draw_spectrum(file: Path) -> list[Path]:
     """Draw a file of `Spectrum.save`, beside it as PNG and SVG; returns their paths."""
     spectrum = Spectrum.load(file)
-    figure = Figure(figsize=(11, 4.6), layout="constrained", dpi=150)
-    figure.suptitle(f"{_what(spectrum.facts)}: all {spectrum.size:,} eigenvalues of the Hessian")
-    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+    title = f"{_what(spectrum.facts)}: all {spectrum.size:,} eigenvalues of the Hessian"
+    made = figure(title, 11, 4.6)
+    left, right = made.subplots(1, 2, width_ratios=(1.35, 1))
     _histogram(left, spectrum)
     _ranks(right, spectrum)
-    figure.supxlabel(_caption(spectrum), fontsize="x-small", color=GREY)
-    return _saved(figure, file)
+    caption(made, _caption(spectrum))
+    return save(made, file)
 
 
 def spectrum_cells(spectra: Sequence[Spectrum]) -> Cells:
@@ -62,7 +59,7 @@ def _row(spectrum: Spectrum) -> list[str]:
 def _histogram(axes: Axes, spectrum: Spectrum) -> None:
     values = np.concatenate([spectrum.values, np.zeros(spectrum.structural_zeros)])
     axes.hist(values, bins=BINS, color=BLUE, log=True)
-    _plain(axes, "eigenvalue", "eigenvalues in a bin")
+    plain(axes, "eigenvalue", "eigenvalues in a bin")
     reach = NEAR_ZERO * np.abs(values).max()
     _inset(axes, (0.36, 0.58, 0.27, 0.38), "around zero", values[np.abs(values) <= reach])
     negative = values[values < -reach / BINS]
@@ -93,7 +90,7 @@ def _ranks(axes: Axes, spectrum: Spectrum) -> None:
     largest = np.abs(spectrum.values).max()
     axes.set_ylim(largest * 1e-14, largest * 3)
     axes.legend(frameon=False, loc="lower left")
-    _plain(axes, "rank", "magnitude of the eigenvalue")
+    plain(axes, "rank", "magnitude of the eigenvalue")
 
 
 def _caption(spectrum: Spectrum) -> str:
@@ -110,55 +107,38 @@ def draw_density(file: Path) -> list[Path]:
     low, high = float(density.values.min()), float(density.values.max())
     width = (high - low) / 200
     grid = np.linspace(low - 5 * width, high + 5 * width, 2000)
-    figure = Figure(figsize=(8, 5.4), layout="constrained", dpi=150)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.4, 1))
+    made = figure(f"{_what(density.facts)}: density of {density.size:,} eigenvalues", 8, 5.4)
+    above, below = made.subplots(2, 1, sharex=True, height_ratios=(1.4, 1))
     curve = density.smoothed(grid, width)
     above.plot(grid, curve, color=BLUE)
     above.set_yscale("log")
     above.set_ylim(curve.max() * 1e-8, curve.max() * 2)
-    _plain(above, "", "eigenvalues per unit, share")
+    plain(above, "", "eigenvalues per unit, share")
     weights = (density.weights / len(density.weights)).ravel()
     shown = weights > LIGHTEST
     below.vlines(density.values.ravel()[shown], LIGHTEST, weights[shown], color=RED, linewidth=0.7)
     below.set_yscale("log")
     below.set_ylim(LIGHTEST, 1)
-    _plain(below, "eigenvalue", "weight of a Ritz value")
+    plain(below, "eigenvalue", "weight of a Ritz value")
     probes, steps = density.values.shape
-    figure.suptitle(f"{_what(density.facts)}: density of {density.size:,} eigenvalues")
     said = f"{probes} probes of {steps} Lanczos steps; the curve's Gaussians are {width:.2g} wide"
-    figure.supxlabel(said, fontsize="x-small", color=GREY)
-    return _saved(figure, file)
+    caption(made, said)
+    return save(made, file)
 
 
 def draw_fisher(file: Path) -> list[Path]:
     """Draw a file of `FisherDiagonal.save`, beside it as PNG and SVG; returns their paths."""
     fisher = FisherDiagonal.load(file)
-    figure = Figure(figsize=(9, 4.2), layout="constrained", dpi=150)
-    figure.suptitle(f"{_what(fisher.facts)}: diagonal of the empirical Fisher information")
-    panels = figure.subplots(1, 2)
+    made = figure(f"{_what(fisher.facts)}: diagonal of the empirical Fisher information", 9, 4.2)
+    panels = made.subplots(1, 2)
     said = ("single samples, E[g²] - E[g]²", "Adam's moments of mini-batches, v - m²")
     for axes, values, name in zip(panels, (fisher.exact, fisher.of_adam), said, strict=True):
         axes.hist(values, bins=BINS, color=BLUE, log=True)
         small = 100 * float((np.abs(values) < FISHER_SMALL).mean())
         axes.set_title(f"{name}\n{small:.1f} % below {FISHER_SMALL:g}", fontsize="small")
-        _plain(axes, "entry", "entries in a bin")
-    return _saved(figure, file)
+        plain(axes, "entry", "entries in a bin")
+    return save(made, file)
 
 
 def _what(facts: dict[str, object]) -> str:
     return f"{facts['recipe']}, {facts['optimizer']}" if facts else "a network"
-
-
-def _plain(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_xscale() == "log":
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
-def _saved(figure: Figure, file: Path) -> list[Path]:
-    paths = [file.with_suffix(suffix) for suffix in SUFFIXES]
-    for path in paths:
-        figure.savefig(path)
-    return paths

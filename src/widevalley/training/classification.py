@@ -13,7 +13,7 @@ from widevalley.optim import recompute_batch_norm
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
 from widevalley.training.feed import Carried, Feed, epoch_generator
-from widevalley.valley import Objective
+from widevalley.valley import BatchNormStatistics, Objective
 
 CHUNK = 512
 """Samples in a forward pass of an evaluation."""
@@ -63,7 +63,13 @@ class Classification(Feed):
         return recompute_batch_norm(model, torch.split(spread, CHUNK))
 
     def training_loss(
-        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        samples: int,
+        chunk: int,
+        *,
+        dtype: torch.dtype,
+        batch_norm: BatchNormStatistics = "running",
     ) -> Objective:
         """Mean cross-entropy of the first training samples."""
         inputs, targets = (part[:samples] for part in self.splits["train_set"])
@@ -72,7 +78,8 @@ class Classification(Feed):
                 f"samples={samples}: must be from 1 to {len(self.splits['train_set'][1])}"
             )
         batches = zip(torch.split(inputs, chunk), torch.split(targets, chunk), strict=True)
-        return Objective(model, functional.cross_entropy, batches, dtype=dtype)
+        loss = functional.cross_entropy
+        return Objective(model, loss, batches, dtype=dtype, batch_norm=batch_norm)
 
     @torch.no_grad()
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

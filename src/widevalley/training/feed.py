@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from widevalley.training.config import RunConfig
-from widevalley.valley import Objective
+from widevalley.valley import BatchNormStatistics, Objective
 
 Carried = tuple[Tensor, ...]
 """What one batch hands to the next, detached: a recurrent network's state, else nothing."""
@@ -53,7 +53,13 @@ class Feed(ABC):
 
     @abstractmethod
     def training_loss(
-        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        samples: int,
+        chunk: int,
+        *,
+        dtype: torch.dtype,
+        batch_norm: BatchNormStatistics = "running",
     ) -> Objective:
         """The mean loss over the first `samples` training samples, in batches of `chunk`.
 

@@ -21,7 +21,7 @@ from widevalley.training import measures
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
 from widevalley.training.feed import Carried, Feed
-from widevalley.valley import Objective
+from widevalley.valley import BatchNormStatistics, Objective
 
 COLUMNS = 8
 """Columns that the training and validation texts are judged in; the test text is judged in one."""
@@ -87,7 +87,13 @@ class Sequences(Feed):
 
     @torch.no_grad()
     def training_loss(
-        self, model: nn.Module, samples: int, chunk: int, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        samples: int,
+        chunk: int,
+        *,
+        dtype: torch.dtype,
+        batch_norm: BatchNormStatistics = "running",
     ) -> Objective:
         """Mean cross-entropy of the first windows, each begun where the one before left off.
 
@@ -103,8 +109,8 @@ class Sequences(Feed):
                 _, state = network(inputs, begun)
                 left -= targets.numel()
                 if left <= 0:
-                    plain = _FromState(model)
-                    return Objective(plain, functional.cross_entropy, batches, dtype=dtype)
+                    plain, loss = _FromState(model), functional.cross_entropy
+                    return Objective(plain, loss, batches, dtype=dtype, batch_norm=batch_norm)
         raise ValueError(f"samples={samples}: must be at most {samples - left} tokens")
 
     @torch.no_grad()

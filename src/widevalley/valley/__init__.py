@@ -7,16 +7,23 @@ from widevalley.valley.eigenvalues import SpectrumError, eigenvalues_
 from widevalley.valley.exact_entropy import Quadratic, local_entropy_on_grid
 from widevalley.valley.fisher import FisherDiagonal, fisher_diagonal, fisher_diagonal_of_adam
 from widevalley.valley.flatness import local_energy, sharpness
-from widevalley.valley.lanczos import Density, Extremes, extreme_eigenvalues, spectral_density
+from widevalley.valley.lanczos import (
+    Density,
+    Extremes,
+    extreme_eigenvalues,
+    spectral_density,
+    top_eigenvector,
+)
 from widevalley.valley.landscape import Slice, lines, plane, plane_through, random_direction
 from widevalley.valley.local_entropy import (
     Laplace,
     entropy_differences,
     entropy_gradient,
+    entropy_gradient_norm,
     laplace,
 )
 from widevalley.valley.matrix import Matrix, dense
-from widevalley.valley.objective import Objective
+from widevalley.valley.objective import BatchNormStatistics, Objective
 from widevalley.valley.operators import Dense, EmpiricalFisher, GaussNewton, Hessian
 from widevalley.valley.samplers import PSGLD, SAMPLERS, SGHMC, SGLD, SGNHT, Sampler
 from widevalley.valley.spectrum import Spectrum, exact_spectrum, probed_values
@@ -29,6 +36,7 @@ __all__ = [
     "SGHMC",
     "SGLD",
     "SGNHT",
+    "BatchNormStatistics",
     "Dense",
     "Density",
     "EmpiricalFisher",
@@ -53,6 +61,7 @@ __all__ = [
     "eigenvalues_",
     "entropy_differences",
     "entropy_gradient",
+    "entropy_gradient_norm",
     "exact_spectrum",
     "extreme_eigenvalues",
     "fisher_diagonal",
@@ -71,6 +80,7 @@ __all__ = [
     "sharpness",
     "spectral_density",
     "theory",
+    "top_eigenvector",
     "toy_landscape",
     "trace",
 ]

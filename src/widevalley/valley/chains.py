@@ -22,12 +22,19 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Trace:
-    """What chains went through, a row a chain and a column a kept step; norms are Euclidean."""
+    """What chains went through, a row a chain and a column a kept step; norms are Euclidean.
+
+    Every chain has a twin, which draws the same noise where f is flat. Its law is known, and what
+    it goes through is nearly what the chain does along the many directions where f is nearly flat:
+    differences from it are what f adds, with most of the scatter gone.
+    """
 
     loss: np.ndarray
     """f of the step's batch at the position before the step."""
     distance: np.ndarray
     """Squared distance from the anchor."""
+    flat_distance: np.ndarray
+    """The twin's."""
     gradient_norm: np.ndarray
     """Of the batch's gradient of f."""
     pull_norm: np.ndarray
@@ -36,18 +43,22 @@ class Trace:
     """Of what the step's noise would be without preconditioner or memory."""
     mean: np.ndarray
     """Mean position less the anchor, (chains, n)."""
+    flat_mean: np.ndarray
+    """The twin's; its expectation is 0."""
     facts: dict[str, Any] = field(default_factory=dict)
     """gamma, beta, the sampler and its settings."""
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
-        names = ("loss", "distance", "gradient_norm", "pull_norm", "noise_norm", "mean")
-        write_arrays(file, {"facts": self.facts}, **{name: getattr(self, name) for name in names})
+        write_arrays(file, {"facts": self.facts}, **{name: getattr(self, name) for name in ARRAYS})
 
     @classmethod
     def load(cls, file: Path) -> Trace:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
         return cls(**read_arrays(file))
+
+
+ARRAYS = [name for name in Trace.__dataclass_fields__ if name != "facts"]
 
 
 def sample(
@@ -93,11 +104,15 @@ def sample(
             if progress:
                 progress(k * (burn_in + steps) + j + 1, chains * (burn_in + steps))
         found.append(chain)
-    loss, distance, gradient, pull, noise = np.array([c.rows for c in found]).transpose(2, 0, 1)
-    mean = np.stack([(chain.total / steps).cpu().numpy() for chain in found])
+    rows = {
+        name: np.array([[row[name] for row in chain.rows] for chain in found])
+        for name in found[0].rows[0]
+    }
+    for name, k in (("mean", 0), ("flat_mean", 1)):
+        rows[name] = np.stack([(chain.total[k] / steps).cpu().numpy() for chain in found])
     settings = {"sampler": sampler.name, **sampler.__dict__, "gamma": gamma}
     facts = settings | {"seed": seed, "burn_in": burn_in}
-    return Trace(loss, distance, gradient, pull, noise, mean, facts)
+    return Trace(**rows, facts=facts)
 
 
 class _Chain:
@@ -108,23 +123,32 @@ class _Chain:
         self._generator = generator
         self._anchor = objective.flat(objective.weights)
         self._shares = torch.tensor(objective.shares, dtype=torch.float64)
-        self.state = sampler.start(self._anchor)
-        self.rows: list[tuple[float, ...]] = []
-        self.total = torch.zeros_like(self._anchor, dtype=torch.float64)
+        self._state = sampler.start(self._anchor)
+        self._twin = sampler.start(torch.zeros_like(self._anchor))
+        self.rows: list[dict[str, float]] = []
+        self.total = torch.zeros(2, len(self._anchor), dtype=torch.float64, device=objective.device)
 
     def step(self, *, keep: bool) -> None:
-        x = self.state["x"]
-        away = x - self._anchor
+        x = self._state["x"]
+        away, twin = x - self._anchor, self._twin["x"]
         loss, gradient = self._loss(x)
         pull = self._gamma * away
         noise = torch.randn(x.shape, generator=self._generator, dtype=torch.float64).to(x)
         if keep:
-            self.total += away
-            norms = (float(part.norm()) for part in (gradient, pull, noise))
-            g, p, n = norms
-            heat = self._sampler.heat()
-            self.rows.append((loss, float(away.double().square().sum()), g, p, heat * n))
-        self.state = self._sampler.step(self.state, gradient + pull, noise)
+            self.total[0] += away
+            self.total[1] += twin
+            self.rows.append(
+                {
+                    "loss": loss,
+                    "distance": float(away.double().square().sum()),
+                    "flat_distance": float(twin.double().square().sum()),
+                    "gradient_norm": float(gradient.norm()),
+                    "pull_norm": float(pull.norm()),
+                    "noise_norm": self._sampler.heat() * float(noise.norm()),
+                }
+            )
+        self._state = self._sampler.step(self._state, gradient + pull, noise)
+        self._twin = self._sampler.step(self._twin, self._gamma * twin, noise)
 
     def _loss(self, x: Tensor) -> tuple[float, Tensor]:
         objective = self._objective

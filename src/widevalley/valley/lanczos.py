@@ -41,10 +41,15 @@ class Tridiagonal:
     remainder: float
     """Norm of what step m + 1 would start from; 0 where the space is exhausted."""
 
-    def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ritz values ascending, their quadrature weights, and bounds of their residuals."""
+    def eigen(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ritz values ascending, and the matrix's eigenvectors as columns."""
         upper = np.diag(self.off_diagonal, 1)
         values, vectors = np.linalg.eigh(np.diag(self.diagonal) + upper + upper.T)
+        return values, vectors
+
+    def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ritz values ascending, their quadrature weights, and bounds of their residuals."""
+        values, vectors = self.eigen()
         return values, vectors[0] ** 2, self.remainder * np.abs(vectors[-1])
 
 
@@ -95,6 +100,12 @@ class Lanczos:
         scale = max(map(abs, [*self._diagonal, *self._off_diagonal]))
         self._off_diagonal.append(norm if norm > EXHAUSTED * scale else 0.0)
         self._next = w / norm if norm else w
+
+    def vector(self, k: int) -> Tensor:
+        """The unit vector (n,) that the k-th Ritz value, ascending, belongs to."""
+        _, vectors = self.tridiagonal().eigen()
+        weights = torch.from_numpy(vectors[:, k].copy()).to(self._basis)
+        return weights @ self._basis[: self.steps]
 
     def tridiagonal(self) -> Tridiagonal:
         """What there is so far."""
@@ -235,6 +246,24 @@ def extreme_eigenvalues(
             scale = max(abs(found.largest[0]), abs(found.smallest[0]))
             if run.exhausted or bounds.max() <= tolerance * scale:
                 return found
+
+
+def top_eigenvector(
+    operator: Symmetric, *, tolerance: float = 1e-3, steps: int = 300, seed: int = 0
+) -> tuple[float, Tensor]:
+    """The largest eigenvalue and its unit eigenvector (n,), in float64, by Lanczos.
+
+    Stops when the norm of A v - lambda v is below `tolerance` times lambda, or after `steps`
+    products.
+    """
+    start = _gaussian(operator, torch.Generator().manual_seed(seed))
+    run = Lanczos(operator, start, steps)
+    while True:
+        run.step()
+        if run.exhausted or run.steps % LOOK == 0:
+            values, _, bounds = run.tridiagonal().ritz()
+            if run.exhausted or bounds[-1] <= tolerance * abs(values[-1]):
+                return float(values[-1]), run.vector(-1)
 
 
 def _ends(run: Lanczos, count: int) -> Extremes:

@@ -35,26 +35,51 @@ def entropy_gradient(trace: Trace) -> tuple[np.ndarray, np.ndarray]:
 
     The error is of the chains' means, so it needs two chains or more (else it is NaN).
     """
-    gamma, each = trace.facts["gamma"], trace.mean
+    gamma, each = trace.facts["gamma"], trace.mean - trace.flat_mean
     found = gamma * each.mean(axis=0)
     if len(each) < 2:
         return found, np.full_like(found, math.nan)
     return found, gamma * each.std(axis=0, ddof=1) / math.sqrt(len(each))
 
 
-def entropy_differences(traces: Sequence[Trace]) -> list[Estimate]:
+def entropy_gradient_norm(trace: Trace) -> float:
+    """The norm of the gradient of F, without what the scatter of two or more chains would add.
+
+    Its square is the mean product of two chains' estimates; 0 where that is negative, NaN of one
+    chain.
+    """
+    each = trace.facts["gamma"] * (trace.mean - trace.flat_mean)
+    chains = len(each)
+    if chains < 2:
+        return math.nan
+    products = float((each.sum(axis=0) ** 2).sum() - (each**2).sum())
+    return math.sqrt(max(products / (chains * (chains - 1)), 0.0))
+
+
+def entropy_differences(traces: Sequence[Trace], *, less_flat: bool = False) -> list[Estimate]:
     """-F at each trace's scope less -F at the first's, by thermodynamic integration.
 
     The squared distance times gamma is taken to be linear in log gamma between neighbours, so
     scopes should be close: a factor of two or three. Warns with NotMixed where a trace is unsure.
 
-    Raises ValueError unless scopes ascend and the temperature is one.
+    Args:
+        traces: of one objective and temperature, their scopes ascending.
+        less_flat: take off what a flat loss would give, n / (2 beta) log gamma, by the chains'
+            twins. In many dimensions this is nearly all, and not of interest.
+
+    Raises:
+        ValueError: unless scopes ascend and the temperature is one.
     """
     gammas = [trace.facts["gamma"] for trace in traces]
     betas = {trace.facts["beta"] for trace in traces}
     if len(betas) > 1 or any(a >= b for a, b in pairwise(gammas)):
         raise ValueError(f"traces: gamma must ascend at one beta, not {gammas} at {sorted(betas)}")
-    slopes = [mean_and_error(t.distance, f"gamma {t.facts['gamma']:g}") for t in traces]
+    slopes = [
+        mean_and_error(
+            trace.distance - less_flat * trace.flat_distance, f"gamma {trace.facts['gamma']:g}"
+        )
+        for trace in traces
+    ]
     heights = [0.5 * gamma * mean for gamma, (mean, _) in zip(gammas, slopes, strict=True)]
     errors = [0.5 * gamma * error for gamma, (_, error) in zip(gammas, slopes, strict=True)]
     steps = np.diff(np.log(gammas))
@@ -73,6 +98,9 @@ class Laplace:
     gammas: tuple[float, ...]
     values: tuple[Estimate, ...]
     """-F; the error is of the log-determinant's probes."""
+    rises: tuple[Estimate, ...]
+    r"""-F above that of a flat loss with this f(x): what the walls of the valley add,
+    1/(2\beta) \log\det(I + H/\gamma) - 1/2 g^T A^{-1} g."""
     least: float
     """The least Ritz value: the expansion exists for gamma above its negative."""
 
@@ -101,18 +129,21 @@ def laplace(
     least = min(least, float(density.values.min()))
     if min(gammas) <= -least:
         raise ValueError(f"gamma={min(gammas)}: must be above {-least}, minus the least Ritz value")
-    size, values = objective.size, []
+    at, square, freedom = objective.value(), float(slope.double().square().sum()), objective.size
+    values, rises = [], []
     for gamma in gammas:
-        volume, error = density.mean(partial(_log_shifted, gamma))
-        downhill = float((weights / (nodes + gamma)).sum()) * float(slope.double().square().sum())
-        constant = size / (2 * beta) * math.log(2 * math.pi / beta)
-        value = objective.value() - downhill / 2 + size * volume / (2 * beta) - constant
-        values.append(Estimate(value, size * error / (2 * beta)))
-    return Laplace(tuple(gammas), tuple(values), least)
+        volume, error = density.mean(partial(_log_widened, gamma))
+        downhill = float((weights / (nodes + gamma)).sum()) * square
+        rise = freedom * volume / (2 * beta) - downhill / 2
+        flat = at + freedom / (2 * beta) * math.log(beta * gamma / (2 * math.pi))
+        error *= freedom / (2 * beta)
+        rises.append(Estimate(rise, error))
+        values.append(Estimate(flat + rise, error))
+    return Laplace(tuple(gammas), tuple(values), tuple(rises), least)
 
 
-def _log_shifted(gamma: float, values: np.ndarray) -> np.ndarray:
-    logs: np.ndarray = np.log(values + gamma)
+def _log_widened(gamma: float, values: np.ndarray) -> np.ndarray:
+    logs: np.ndarray = np.log1p(values / gamma)
     return logs
 
 

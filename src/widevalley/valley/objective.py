@@ -17,6 +17,8 @@ Weights = dict[str, Tensor]
 """Tensors by parameter name."""
 Batch = tuple[Any, Tensor]
 """Inputs and targets."""
+BatchNormStatistics = Literal["running", "batch"]
+"""Which statistics batch norm uses: its running ones, or each batch's own."""
 
 
 class Objective:
@@ -52,7 +54,7 @@ class Objective:
         batches: Iterable[Batch],
         *,
         dtype: torch.dtype | None = None,
-        batch_norm: Literal["running", "batch"] = "running",
+        batch_norm: BatchNormStatistics = "running",
     ) -> None:
         if batch_norm not in ("running", "batch"):
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")

@@ -16,7 +16,7 @@ from widevalley.valley.exact_entropy import check_scope, local_entropy_on_grid
 
 
 def lipschitz_bound(alpha: float, c: float, gamma: float) -> float:
-    r"""The Lemma of section 3.3: F is \alpha / (1 + c/\gamma)-Lipschitz."""
+    r"""The Lemma of section 4.4: F is \alpha / (1 + c/\gamma)-Lipschitz."""
     return alpha / (1 + c / gamma)
 
 

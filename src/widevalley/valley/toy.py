@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from widevalley.valley.exact_entropy import local_entropy_on_grid
+from widevalley.valley.store import read_arrays, write_arrays
 
 POINTS = 1000
 SCALE = 5e-4
@@ -28,6 +30,23 @@ class Toy:
     gammas: tuple[float, ...]
     entropies: tuple[Tensor, ...]
     """-F less its least value, one for each scope."""
+    seed: int = 0
+    """Of the noise."""
+
+    def save(self, file: Path) -> None:
+        """Write everything to an .npz file."""
+        told = {"gammas": self.gammas, "seed": self.seed}
+        entropies = torch.stack(self.entropies).numpy()
+        write_arrays(file, told, x=self.x.numpy(), loss=self.loss.numpy(), entropies=entropies)
+
+    @classmethod
+    def load(cls, file: Path) -> Toy:
+        """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
+        read = read_arrays(file)
+        if "entropies" not in read:
+            raise ValueError(f"{file}: holds no toy landscape")
+        x, loss, entropies = (torch.from_numpy(read[k]) for k in ("x", "loss", "entropies"))
+        return cls(x, loss, tuple(read["gammas"]), tuple(entropies), read["seed"])
 
     def minima(self) -> tuple[float, ...]:
         """Where the loss, then each -F, is least."""
@@ -37,12 +56,15 @@ class Toy:
 def toy_landscape(gammas: tuple[float, ...] = GAMMAS, *, seed: int = 0) -> Toy:
     """Noise with two wells, smoothed, and its local entropy at several scopes.
 
-    Follows the recipe of the paper's figure with noise of its own: 1,000 points, uniform noise of
-    the size of the shallower well, and wells as in `WIDE` and `NARROW`, smoothed by a Gaussian.
+    Follows the recipe of the paper's figure with noise of its own: 1,000 points, Gaussian noise of
+    nearly the depth of the shallower well, and wells as in `WIDE` and `NARROW`, all smoothed.
 
     Args:
         gammas: scopes, each above 0; the smaller, the wider the view.
         seed: keys the noise.
+
+    Raises:
+        ValueError: a scope not above 0.
     """
     x = torch.arange(POINTS, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
@@ -52,4 +74,4 @@ def toy_landscape(gammas: tuple[float, ...] = GAMMAS, *, seed: int = 0) -> Toy:
     kernel = torch.exp(-0.5 * ((x[:, None] - x[None, :]) / WIDTH) ** 2)
     loss = SCALE * kernel @ rough
     entropies = [-local_entropy_on_grid(loss, [x], gamma) for gamma in gammas]
-    return Toy(x, loss, gammas, tuple(each - each.min() for each in entropies))
+    return Toy(x, loss, tuple(gammas), tuple(each - each.min() for each in entropies), seed)

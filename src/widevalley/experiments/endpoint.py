@@ -1,0 +1,124 @@
+"""The end of a run: its weights, its loss as a function of them, and where they came from."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from widevalley.experiments.recipe import Recipe, run_path
+from widevalley.experiments.recipes import RECIPES
+from widevalley.experiments.series import train
+from widevalley.training import RunConfig, RunFolder, environment, judged, measure_of
+from widevalley.training.evaluation import judged_weights
+from widevalley.training.hardware import resolve
+from widevalley.training.loop import Loop
+from widevalley.valley import BatchNormStatistics, Objective
+
+Precision = Literal["float64", "float32"]
+DTYPES: dict[Precision, torch.dtype] = {"float64": torch.float64, "float32": torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Which loss an instrument looks at: the mean over training samples at the end of a run."""
+
+    samples: int = 1000
+    """Training samples in the mean, from the first on; of a text tokens, in whole windows."""
+    chunk: int = 64
+    """Samples in a batch: memory and speed, not the outcome."""
+    dtype: Precision = "float64"
+    """Of all arithmetic."""
+    batch_norm: BatchNormStatistics = "running"
+    """Statistics of batch norm: those at the run's weights, or each batch's own, which go with the
+    weights where they are moved far."""
+    threads: int = 0
+    """Threads on the processor; 0 leaves it to torch."""
+
+
+def finished_run(target: str, root: Path, *, command: str = "") -> RunFolder:
+    """The run of a folder, or of a recipe by name: its variant `paper`, trained where it is not.
+
+    Raises ValueError where `target` is neither, or the folder's run has no checkpoint.
+    """
+    if target in RECIPES:
+        recipe = RECIPES[target]
+        variant = "paper" if "paper" in recipe.variants else recipe.optimizers[0]
+        config = recipe.variants.get(variant) or recipe.config(variant)
+        train(recipe, [(variant, config)], root, command=command)
+        return RunFolder(run_path(root, recipe, variant, seed=config.seed))
+    folder = RunFolder(Path(target))
+    if not folder.begun:
+        raise ValueError(f"{target!r}: neither a run folder nor one of {', '.join(RECIPES)}")
+    return folder
+
+
+def loss_of(folder: RunFolder, config: LossConfig) -> Objective:
+    """The mean training loss at the weights a run is judged by."""
+    loop = loop_of(folder, config)
+    with judged_weights(loop.model, loop.optimizer, loop.feed):
+        return objective_of(loop, config)
+
+
+def loop_of(folder: RunFolder, config: LossConfig) -> Loop:
+    """The run as its last checkpoint left it."""
+    threads = config.threads or torch.get_num_threads()
+    recipe, settings = _settings(folder)
+    loop = Loop(recipe.task, settings)
+    loop.load_state_dict(folder.checkpoint())
+    torch.set_num_threads(threads)
+    return loop
+
+
+def objective_of(loop: Loop, config: LossConfig) -> Objective:
+    """The mean training loss at the weights that a loop's model has now."""
+    return loop.feed.training_loss(
+        loop.model,
+        config.samples,
+        config.chunk,
+        dtype=DTYPES[config.dtype],
+        batch_norm=config.batch_norm,
+    )
+
+
+def _settings(folder: RunFolder) -> tuple[Recipe, RunConfig]:
+    plain = folder.config
+    if plain["recipe"] not in RECIPES:
+        raise ValueError(f"{folder.path}: its recipe {plain['recipe']!r} is not known here")
+    recipe = RECIPES[plain["recipe"]]
+    config = replace(RunConfig.from_dict(plain), device="auto")
+    return recipe, resolve(config, prefers_bf16=recipe.task.prefers_bf16)
+
+
+def facts_of(
+    folder: RunFolder, config: LossConfig, objective: Objective, began: float, command: str
+) -> dict[str, Any]:
+    """What numbers about the end of a run depend on, and what they cost since `began`."""
+    plain, last = folder.config, folder.records[-1]
+    measure = measure_of(last)
+    return {
+        "recipe": plain["recipe"],
+        "optimizer": plain["optimizer"]["name"],
+        "seed": plain["seed"],
+        "gradients": last["gradients"],
+        "judged": [measure.title, judged(last)],
+        "loss": objective.value(),
+        "gradient_norm": float(objective.gradient().norm()),
+        "samples": sum(targets.numel() for _, targets in objective.batches),
+        "dtype": config.dtype,
+        "seconds": time.monotonic() - began,
+        "peak_bytes": _peak_bytes(),
+        "command": command,
+        **environment(objective.device),
+    }
+
+
+def _peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

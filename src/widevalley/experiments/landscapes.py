@@ -1,0 +1,164 @@
+"""Slices of the loss around the ends of runs, in files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of
+from widevalley.experiments.flatness import run_name
+from widevalley.training import RunFolder
+from widevalley.valley import (
+    BatchNormStatistics,
+    Hessian,
+    Objective,
+    Slice,
+    lines,
+    plane,
+    plane_through,
+    random_direction,
+    top_eigenvector,
+)
+from widevalley.valley.landscape import Progress
+
+BEYOND = 0.5
+"""How far a line between two weights goes on behind each, as a share of their distance."""
+MARGIN = 0.3
+"""The same of a plane through three, of the longest side."""
+LEAST_RISE = 1e-6
+"""Nats that the parabola along the top eigenvector rises by at the least."""
+EIGENVECTOR = "top eigenvector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandscapeConfig(LossConfig):
+    """How the loss is sliced."""
+
+    chunk: int = 500
+    """Samples in a batch: memory and speed, and batch norm's samples where it uses them."""
+    dtype: Precision = "float32"
+    """Of all arithmetic."""
+    batch_norm: BatchNormStatistics = "batch"
+    """Statistics of batch norm: each batch's own, which go with the weights where they are moved
+    far, or those at the run's weights."""
+    points: int = 25
+    """Steps along each direction."""
+    reach: float = 1.0
+    """Largest step along random directions, in lengths of each filter."""
+    directions: int = 10
+    """Random directions of 1-D slices; of a plane there are two."""
+    seed: int = 0
+    """Keys them."""
+
+
+def slices(
+    folder: RunFolder,
+    config: LandscapeConfig,
+    *,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Slice:
+    """1-D slices through the end of a run: random directions, and the Hessian's top eigenvector.
+
+    Steps are from -1 to 1. The last direction is the eigenvector, so long that its parabola rises
+    by the loss itself; facts hold its slope and curvature.
+    """
+    _check(config)
+    began, objective = time.monotonic(), loss_of(folder, config)
+    directions = [config.reach * each for each in _random(objective, config, config.directions)]
+    eigenvalue, vector = top_eigenvector(Hessian(objective), seed=config.seed)
+    rise = max(objective.value(), LEAST_RISE)
+    vector *= (2 * rise / eigenvalue) ** 0.5 if eigenvalue > 0 else 1.0
+    vector = vector.to(objective.dtype)
+    names = [f"random {k}" for k in range(config.directions)] + [EIGENVECTOR]
+    steps = np.linspace(-1, 1, config.points).tolist()
+    found = lines(objective, [*directions, vector], steps, progress=progress)
+    parabola = {
+        "slope": float(objective.gradient() @ vector),
+        "curvature": eigenvalue * float(vector.double().square().sum()),
+        "eigenvalue": eigenvalue,
+    }
+    facts = facts_of(folder, config, objective, began, command)
+    told = {"run": run_name(folder), "directions": names, "reach": config.reach}
+    return replace(found, facts=facts | told | {"parabola": parabola})
+
+
+def around(
+    folder: RunFolder,
+    config: LandscapeConfig,
+    *,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Slice:
+    """The plane of two random directions around the end of a run, alike for all runs of a seed."""
+    _check(config)
+    began, objective = time.monotonic(), loss_of(folder, config)
+    first, second = _random(objective, config, 2)
+    steps = np.linspace(-config.reach, config.reach, config.points).tolist()
+    found = plane(objective, first, second, (steps, steps), progress=progress)
+    facts = facts_of(folder, config, objective, began, command) | {"run": run_name(folder)}
+    return replace(found, marks={run_name(folder): (0.0, 0.0)}, facts=facts)
+
+
+def between(
+    folders: Sequence[RunFolder],
+    config: LandscapeConfig,
+    *,
+    progress: Progress | None = None,
+    command: str = "",
+) -> Slice:
+    """The line through the ends of two runs, or the plane through those of three.
+
+    A line has them at 0 and 1; a plane is measured in Euclidean lengths. Raises ValueError for
+    another number of runs, runs of networks that differ, or runs that end in one place.
+    """
+    _check(config)
+    if len(folders) not in (2, 3):
+        raise ValueError(f"runs: must be two or three, not {len(folders)}")
+    began = time.monotonic()
+    objectives = [loss_of(folder, config) for folder in folders]
+    names = [run_name(folder) for folder in folders]
+    if len({objective.size for objective in objectives}) > 1:
+        raise ValueError(f"runs: of networks that differ, {', '.join(names)}")
+    weights = [objective.flat(objective.weights) for objective in objectives]
+    facts = facts_of(folders[0], config, objectives[0], began, command) | {"runs": names}
+    if len(folders) == 2:
+        found = _line(objectives[0], weights, config, progress)
+        return replace(found, marks={names[0]: (0.0,), names[1]: (1.0,)}, facts=facts)
+    points = dict(zip(names, weights, strict=True))
+    first, second, marks = plane_through(points)
+    margin = MARGIN * max(abs(c) for at in marks.values() for c in at)
+    rows, columns = (
+        np.linspace(min(along) - margin, max(along) + margin, config.points).tolist()
+        for along in zip(*marks.values(), strict=True)
+    )
+    found = plane(objectives[0], first, second, (rows, columns), progress=progress)
+    return replace(found, marks=marks, facts=facts)
+
+
+def _line(
+    objective: Objective,
+    weights: Sequence[Tensor],
+    config: LandscapeConfig,
+    progress: Progress | None,
+) -> Slice:
+    steps = np.linspace(-BEYOND, 1 + BEYOND, config.points).tolist()
+    return lines(objective, [weights[1] - weights[0]], steps, progress=progress)
+
+
+def _random(objective: Objective, config: LandscapeConfig, count: int) -> list[Tensor]:
+    seeds = torch.arange(count) + 1000 * config.seed
+    return [random_direction(objective, seed=int(seed)) for seed in seeds]
+
+
+def _check(config: LandscapeConfig) -> None:
+    for name, value, least in (("points", config.points, 3), ("directions", config.directions, 0)):
+        if value < least:
+            raise ValueError(f"{name}={value}: must be at least {least}")
+    if not config.reach > 0:
+        raise ValueError(f"reach={config.reach}: must be above 0")
