@@ -1,16 +1,28 @@
-"""Gaussian noise keyed by integers: the same key gives the same numbers, whatever ran before.
+"""Gaussian noise as a pure function of integers: no state, no order, the same numbers everywhere.
 
-Nothing here reads or moves torch's global generator.
+Number i of a step is computed from the step's key and i alone, by a counter-based hash and the
+transform of Box and Muller, so that a loop, a fused kernel, another device or a shard of a tensor
+make the same ones. Nothing here reads or moves torch's global generator. Everything is written in
+32-bit operations, of which a vector unit does sixteen at once.
 """
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+Key = tuple[int, int, int]
+"""Of one step: an odd multiplier and two numbers, each 32 bits with a sign."""
+
 _MASK = (1 << 64) - 1
+_WORD = 1 << 32
+_BLOCK = 1 << 15
+"""Numbers made at once where there is no kernel: what temporaries there are stay in the cache."""
 
 
 def mix(*key: int) -> int:
-    """Hash integers to 63 bits with SplitMix64's finaliser, so that near keys give far seeds."""
+    """Hash integers to 63 bits with SplitMix64's finaliser, so that near keys give far ones."""
     state = 0
     for part in key:
         state = (state + part + 0x9E3779B97F4A7C15) & _MASK
@@ -20,11 +32,70 @@ def mix(*key: int) -> int:
     return state >> 1
 
 
-def gaussian(like: Tensor, *key: int) -> Tensor:
-    """Return independent N(0, 1) numbers of the shape, dtype and device of ``like``.
+def step_key(seed: int, worker: int, outer_step: int, inner_step: int, start: int = 0) -> Key:
+    """The key of one step for the numbers from `start` on, up to the next multiple of 2^32."""
+    first = mix(seed, worker, outer_step, inner_step, start // _WORD)
+    second = mix(first, 1)
+    return _signed(first | 1), _signed(first >> 31), _signed(second)
 
-    ``key`` is (seed, worker, outer step, inner step, parameter).
+
+def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    """Two numbers for each index (int32; those 2^32 apart are one), float32, of 24 bits each.
+
+    The first lies in (0, 1), the second in [-1/2, 1/2).
     """
-    generator = torch.Generator(device=like.device)
-    generator.manual_seed(mix(*key))
-    return torch.empty_like(like).normal_(generator=generator)
+    first = _scramble(index * key[0] + key[1])
+    second = _scramble(first ^ key[2]) >> 8
+    u = ((first >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24 + 2.0**-25
+    return u, second.to(torch.float32) * 2.0**-24
+
+
+def gaussian(
+    like: Tensor,
+    seed: int,
+    worker: int,
+    outer_step: int,
+    inner_step: int,
+    start: int | Tensor = 0,
+) -> Tensor:
+    """Independent N(0, 1) numbers of the shape, dtype and device of ``like``, row by row.
+
+    ``start`` is the number of its first element among those of the step; or all elements'
+    numbers, flat, int32, as `indices` makes them.
+    """
+    first = start if isinstance(start, int) else 0
+    key = step_key(seed, worker, outer_step, inner_step, first)
+    made = torch.empty(like.shape, dtype=like.dtype, device=like.device)
+    flat = made.view(-1)
+    block = _BLOCK if like.device.type == "cpu" else max(flat.numel(), 1)
+    for begin in range(0, flat.numel(), block):
+        part = flat[begin : begin + block]
+        if isinstance(start, int):
+            index = indices(start + begin, part.numel(), like.device)
+        else:
+            index = start[begin : begin + block]
+        u, x = uniforms(index, key)
+        part.copy_(u.log_().mul_(-2).sqrt_().mul_(x.mul_(2 * math.pi).cos_()))
+    return made
+
+
+def indices(first: int, count: int, device: torch.device) -> Tensor:
+    """int32 from ``first`` on, by two's complement where it is 2^31 or more."""
+    return torch.arange(count, dtype=torch.int32, device=device) + _signed(first)
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """A permutation of 32 bits in which each input bit flips each output bit half the time.
+
+    The constants are Wellons' (hash-prospector); shifts are made logical by masks.
+    """
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * 0x7FEB352D
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    x = x * _signed(0x846CA68B)
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def _signed(number: int) -> int:
+    """The low 32 bits as a signed number."""
+    return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

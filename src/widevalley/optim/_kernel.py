@@ -1,0 +1,143 @@
+"""The Langevin step as one kernel: each number is read and written once, noise stays in registers.
+
+torch.compile makes it, for processors (where it needs a C++ compiler) and for GPUs (where it needs
+Triton). Rates and keys go in as tensors, so that schedules do not compile anew.
+"""
+
+import shutil
+import sysconfig
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._triton import has_triton
+
+from widevalley.optim._algorithm import Walk
+from widevalley.optim._noise import Key, indices, uniforms
+
+# ln(1 + t) / t for |t| below sqrt(2) - 1, to 1e-6, and cos(2 pi x) as a polynomial in x² for |x|
+# up to 1/2, to 8e-7: what a vector unit does in a fraction of the library's time.
+_LOG = (1.000001, -0.50001144, 0.33314675, -0.2490829, 0.2049176, -0.18680751, 0.11931054)
+_COS = (0.9999992, -19.738981, 64.92866, -85.27162, 58.790493, -21.071106)
+_LN2 = 0.6931472
+_SQRT_HALF_BITS = 0x3F3504F3
+
+
+def available(device: torch.device) -> bool:
+    """Whether the kernel can be made for this kind of device."""
+    return _can_compile(device.type)
+
+
+@cache
+def _can_compile(kind: str) -> bool:
+    if kind == "cuda":
+        return bool(has_triton())
+    named = str(sysconfig.get_config_var("CXX") or "").split()[:1]
+    return kind == "cpu" and any(map(shutil.which, [*named, "g++", "clang++", "c++", "cl"]))
+
+
+def langevin_kernel_(
+    walker: Tensor,
+    anchor: Tensor,
+    mean: Tensor,
+    gradient: Tensor,
+    buffer: Tensor | None,
+    index: Tensor | int,
+    key: Key,
+    walk: Walk,
+) -> None:
+    """Lines 4 to 6 on flat tensors, in place: `langevin_step_` and `average_` in one pass.
+
+    ``index`` numbers their elements among those of the step: the first one's, or all of them.
+    """
+    device, wide = walker.device, walker.dtype == torch.float64
+    numbers = torch.tensor(_coefficients(walk), dtype=torch.float64 if wide else torch.float32)
+    first = index if isinstance(index, int) else 0
+    words = torch.tensor([*key, first], dtype=torch.int32)
+    _compiled()(
+        walker,
+        anchor,
+        mean,
+        gradient,
+        buffer,
+        None if isinstance(index, int) else index,
+        words.to(device, non_blocking=True),
+        numbers.to(device, non_blocking=True),
+        bool(walk.thermal),
+    )
+
+
+def _coefficients(walk: Walk) -> list[float]:
+    """What multiplies what in `_step`."""
+    plain = not walk.momentum
+    direct = 1.0 if plain or walk.nesterov else 0.0
+    return [
+        walk.sign,
+        walk.weight_decay,
+        walk.gamma,
+        walk.thermal / walk.lr if walk.lr else 0.0,
+        walk.momentum,
+        1.0 if walk.momentum_on_all else 0.0,
+        direct,
+        0.0 if plain else (walk.momentum if walk.nesterov else 1.0),
+        direct if walk.momentum_on_all and not plain else 1.0,
+        walk.lr,
+        walk.averaging,
+    ]
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    compiled: Callable[..., None] = torch.compile(_step, dynamic=True, fullgraph=True)
+    return compiled
+
+
+def _step(
+    walker: Tensor,
+    anchor: Tensor,
+    mean: Tensor,
+    gradient: Tensor,
+    buffer: Tensor | None,
+    index: Tensor | None,
+    key: Tensor,
+    numbers: Tensor,
+    noisy: bool,
+) -> None:
+    sign, decay, gamma, thermal, momentum, on_all, direct, through, apart, eta, alpha = numbers
+    slope = sign * gradient.to(walker.dtype) + decay * walker
+    rest = gamma * (walker - anchor)
+    if noisy:
+        if index is None:
+            index = indices(0, walker.numel(), walker.device)
+        rest = rest - thermal * _normal(index + key[3], key).to(walker.dtype)
+    if buffer is None:
+        moved = walker - eta * (slope + rest)
+    else:
+        filled = momentum * buffer + slope + on_all * rest
+        moved = walker - eta * (direct * slope + through * filled + apart * rest)
+        buffer.copy_(filled)
+    mean.copy_(mean + alpha * (moved - mean))
+    walker.copy_(moved)
+
+
+def _normal(index: Tensor, key: Any) -> Tensor:
+    """As `gaussian`, with polynomials."""
+    u, x = uniforms(index, key)
+    return torch.sqrt(-2 * _log(u)) * _polynomial(x * x, _COS)
+
+
+def _log(u: Tensor) -> Tensor:
+    """Natural logarithm of u in (0, 1), float32, by exponent and mantissa."""
+    bits = u.view(torch.int32)
+    exponent = (bits - _SQRT_HALF_BITS) >> 23
+    t = (bits - (exponent << 23)).view(torch.float32) - 1
+    return t * _polynomial(t, _LOG) + exponent.to(torch.float32) * _LN2
+
+
+def _polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    total = x * coefficients[-1] + coefficients[-2]
+    for coefficient in coefficients[-3::-1]:
+        total = total * x + coefficient
+    return total
