@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.optim.problems import Quadratic
 from widevalley import EntropyAdam, EntropySGD, scoping
 from widevalley.optim import _reference as reference
-from widevalley.optim._noise import gaussian
+from widevalley.optim._noise import gaussian, step_key
 
 fraction = st.floats(0.0, 0.99)
 shared = st.fixed_dictionaries(
@@ -56,7 +56,7 @@ def problem(langevin_steps, seed=7):
     return (
         quadratic.x0,
         lambda x, i: quadratic.gradient(x) + 0.1 * shifts[i],
-        lambda t, l: gaussian(quadratic.x0, seed, 2, t, l, 0),
+        lambda t, l: gaussian(quadratic.x0, step_key(seed, 2, t, l)),
     )
 
 

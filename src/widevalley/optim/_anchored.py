@@ -56,9 +56,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         inner, outer = first["inner_step"] + 1, first["outer_step"]
         if inner >= first["langevin_steps"]:
             self._move_anchors(moving)
-            for group in moving:
-                for p, state in self._walked(group):
-                    self._restart_walk(p, state)
+            self._restart_walks([pair for group in moving for pair in self._walked(group)])
             inner, outer = 0, outer + 1
         self._set_clock(inner_step=inner, outer_step=outer)
 
@@ -68,9 +66,9 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     # --- who walks --------------------------------------------------------------------------
 
-    def _walkers(self, group: Group) -> Iterator[tuple[int, Tensor, State]]:
-        """The parameters of the group that take this step, each with its number and state."""
-        for index, p in enumerate(group["params"], self._first_index(group)):
+    def _walkers(self, group: Group) -> Iterator[tuple[Tensor, State]]:
+        """The parameters of the group that take this step, each with its state."""
+        for p in group["params"]:
             if p.grad is None:
                 continue
             state = self._state_of(p, group)
@@ -79,7 +77,7 @@ class AnchoredOptimizer(CheckedOptimizer):
                     continue
                 _join(p, state)
             state["walked"] = True
-            yield index, p, state
+            yield p, state
 
     def _walked(self, group: Group) -> Iterator[tuple[Tensor, State]]:
         """The parameters of the group that took a step in the walk that ends now."""
@@ -88,13 +86,14 @@ class AnchoredOptimizer(CheckedOptimizer):
             if state and state["walked"] and p.requires_grad:
                 yield p, state
 
-    def _restart_walk(self, p: Tensor, state: State) -> None:
+    def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
         """Line 1: x', mu <- x."""
-        for name in ("mean", "walker"):
-            if name in state:
-                numbers(state[name]).copy_(numbers(state["anchor"]))
-        numbers(p).copy_(numbers(state["anchor"]))
-        state["walked"] = False
+        for p, state in walked:
+            anchor = numbers(state["anchor"])
+            for held in (p, state["mean"], state.get("walker")):
+                if held is not None:
+                    numbers(held).copy_(anchor)
+            state["walked"] = False
 
     # --- walker or anchor in the parameters -------------------------------------------------
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
-from widevalley.optim._tensors import check_gradient, check_parameter
+from widevalley.optim._implementation import check_fused
+from widevalley.optim._tensors import check_gradient, check_parameter, number
 from widevalley.optim._validation import SHARED, check_group
 
 Group = dict[str, Any]
@@ -80,6 +81,7 @@ class CheckedOptimizer(Optimizer, ABC):
         for i, entry in enumerate(param_group["params"]):
             p = entry[1] if isinstance(entry, tuple) else entry
             check_parameter(type(self).__name__, p, f"parameter {i}")
+            check_fused(group, p)
         super().add_param_group(param_group)
 
     def _set_clock(self, **values: Any) -> None:
@@ -92,14 +94,14 @@ class CheckedOptimizer(Optimizer, ABC):
                 if p.grad is not None:
                     check_gradient(type(self).__name__, p.grad, f"parameter {i} of group {g}")
 
-    def _first_index(self, group: Group) -> int:
-        """The number, over all groups, of the first parameter of this one."""
-        first = 0
-        for other in self.param_groups:
-            if other is group:
-                break
-            first += len(other["params"])
-        return first
+    def _starts(self) -> dict[Tensor, int]:
+        """The number of each parameter's first element among those of all, which keys noise."""
+        count = sum(len(group["params"]) for group in self.param_groups)
+        known: dict[Tensor, int] = self.__dict__.get("_known_starts", {})
+        if len(known) != count:
+            known = number([p for group in self.param_groups for p in group["params"]])
+            self.__dict__["_known_starts"] = known
+        return known
 
     def state_dict(self) -> StateDict:
         """torch's state_dict, of plain values and tensors alone.

@@ -8,14 +8,14 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
 from widevalley.optim._algorithm import Walk
-from widevalley.optim._noise import Key, indices, uniforms
+from widevalley.optim._noise import Index, Key, indices, signed, uniforms
 
 # ln(1 + t) / t for |t| below sqrt(2) - 1, to 1e-6, and cos(2 pi x) as a polynomial in x² for |x|
 # up to 1/2, to 8e-7: what a vector unit does in a fraction of the library's time.
@@ -38,33 +38,34 @@ def _can_compile(kind: str) -> bool:
     return kind == "cpu" and any(map(shutil.which, [*named, "g++", "clang++", "c++", "cl"]))
 
 
-def langevin_kernel_(
-    walker: Tensor,
-    anchor: Tensor,
-    mean: Tensor,
-    gradient: Tensor,
-    buffer: Tensor | None,
-    index: Tensor | int,
-    key: Key,
-    walk: Walk,
-) -> None:
-    """Lines 4 to 6 on flat tensors, in place: `langevin_step_` and `average_` in one pass.
+class Strip(NamedTuple):
+    """What a step reads and writes of a parameter or a pack of them."""
 
-    ``index`` numbers their elements among those of the step: the first one's, or all of them.
+    walker: Tensor
+    anchor: Tensor
+    mean: Tensor
+    gradient: Tensor
+    buffer: Tensor | None
+
+    def dense(self) -> bool:
+        """Whether all of it lies row by row in memory, and there is any."""
+        return self.walker.numel() > 0 and all(t is None or t.is_contiguous() for t in self)
+
+
+def langevin_kernel_(strip: Strip, index: Index, key: Key, walk: Walk) -> None:
+    """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
+
+    ``index`` numbers the elements among those of the step.
     """
-    device, wide = walker.device, walker.dtype == torch.float64
-    numbers = torch.tensor(_coefficients(walk), dtype=torch.float64 if wide else torch.float32)
-    first = index if isinstance(index, int) else 0
-    words = torch.tensor([*key, first], dtype=torch.int32)
+    walker = strip.walker
+    kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
+    numbers = torch.tensor(_coefficients(walk), dtype=kind)
+    words = torch.tensor([*key, signed(index) if isinstance(index, int) else 0], dtype=torch.int32)
     _compiled()(
-        walker,
-        anchor,
-        mean,
-        gradient,
-        buffer,
+        *(None if t is None else t.view(-1) for t in strip),
         None if isinstance(index, int) else index,
-        words.to(device, non_blocking=True),
-        numbers.to(device, non_blocking=True),
+        words.to(walker.device, non_blocking=True),
+        numbers.to(walker.device, non_blocking=True),
         bool(walk.thermal),
     )
 

@@ -1,4 +1,4 @@
-"""The walk of EntropySGD and EntropyAdam: lines 1 to 6 of Algorithm 1, a tensor at a time."""
+"""The walk of EntropySGD and EntropyAdam: lines 1 to 6 of Algorithm 1."""
 
 import math
 
@@ -7,8 +7,11 @@ from torch import Tensor
 from widevalley.optim._algorithm import Walk, average_, langevin_step_
 from widevalley.optim._anchored import AnchoredOptimizer, scope
 from widevalley.optim._checked import Group, State
-from widevalley.optim._noise import gaussian
-from widevalley.optim._tensors import numbers
+from widevalley.optim._implementation import Implementation, implementation
+from widevalley.optim._kernel import Strip, langevin_kernel_
+from widevalley.optim._noise import Index, Key, gaussian, step_key
+from widevalley.optim._packs import Member, Pack, current, packable
+from widevalley.optim._tensors import local_index, numbers
 
 
 def walk_settings(group: Group, eta: float) -> Walk:
@@ -31,28 +34,80 @@ def walk_settings(group: Group, eta: float) -> Walk:
     )
 
 
-def walk_noise(walker: Tensor, walk: Walk, group: Group, index: int) -> Tensor | None:
-    """The Langevin step's N(0, I) for one parameter, None where it is multiplied by 0."""
+def clock(group: Group, start: int) -> Key:
+    """The key of this step's noise, for numbers from `start` on."""
+    names = ("seed", "worker", "outer_step", "inner_step")
+    seed, worker, outer, inner = (group[name] for name in names)
+    return step_key(seed, worker, outer, inner, start)
+
+
+def walk_noise(walker: Tensor, walk: Walk, group: Group, p: Tensor, start: int) -> Tensor | None:
+    """The Langevin step's N(0, I) for a parameter, None where it is multiplied by 0."""
     if not walk.thermal:
         return None
-    clock = (group["outer_step"], group["inner_step"])
-    return gaussian(walker, group["seed"], group["worker"], *clock, index)
+    return gaussian(walker, clock(group, start), local_index(p, start))
 
 
 class LangevinWalk(AnchoredOptimizer):
-    """An anchored optimizer that walks by `langevin_step_`."""
+    """An anchored optimizer that walks by `langevin_step_`, or by the kernel that does the same."""
 
     def _walk(self, groups: list[Group]) -> None:
+        starts, packs = self._starts(), self.__dict__.setdefault("_packs", {})
         for group in groups:
             walk = walk_settings(group, float(group["langevin_lr"]))
-            for index, p, state in self._walkers(group):
-                walker = numbers(state.get("walker", p))
-                noise = walk_noise(walker, walk, group, index)
-                assert p.grad is not None
-                self._descend(walker, numbers(p.grad), noise, state, walk, group)
-                average_(numbers(state["mean"]), walker, walk)
-                if "walker" in state:
-                    numbers(p).copy_(walker)
+            how = self._implementation(group)
+            alone: list[Member] = []
+            small: list[Member] = []
+            for p, state in self._walkers(group):
+                packed = how != "loop" and packable(p, state)
+                (small if packed else alone).append((p, state, starts[p]))
+            names = ("anchor", "mean", *self._walk_buffers(group))
+            packs[id(group)] = current(packs.get(id(group), []), small, names)
+            for pack in packs[id(group)]:
+                self._walk_pack(pack, group, walk, how)
+            for p, state, start in alone:
+                self._walk_alone(p, state, start, group, walk, how)
+
+    def _walk_pack(self, pack: Pack, group: Group, walk: Walk, how: Implementation) -> None:
+        walker = pack.walker()
+        at = pack.index, clock(group, pack.start)
+        self._move(walker, pack.gradient(), pack.strips, at, group, walk, how)
+        pack.scatter(walker)
+
+    def _walk_alone(
+        self, p: Tensor, state: State, start: int, group: Group, walk: Walk, how: Implementation
+    ) -> None:
+        assert p.grad is not None
+        walker, at = numbers(state.get("walker", p)), (local_index(p, start), clock(group, start))
+        self._move(walker, numbers(p.grad), state, at, group, walk, how)
+        if "walker" in state:
+            numbers(p).copy_(walker)
+
+    def _move(
+        self,
+        walker: Tensor,
+        gradient: Tensor,
+        state: State,
+        at: tuple[Index, Key],
+        group: Group,
+        walk: Walk,
+        how: Implementation,
+    ) -> None:
+        """Lines 4 to 6 for a parameter, or for a pack of them and what is kept of it.
+
+        `at` says which numbers of the step's noise are theirs.
+        """
+        anchor, mean = numbers(state["anchor"]), numbers(state["mean"])
+        buffer = state.get("langevin_buffer") if walk.momentum else None
+        held = None if buffer is None else numbers(buffer)
+        strip = Strip(walker, anchor, mean, gradient, held)
+        index, key = at
+        if how == "fused" and strip.dense():
+            langevin_kernel_(strip, index, key, walk)
+            return
+        noise = gaussian(walker, key, index) if walk.thermal else None
+        self._descend(walker, gradient, noise, state, walk, group)
+        average_(mean, walker, walk)
 
     def _descend(
         self,
@@ -63,16 +118,26 @@ class LangevinWalk(AnchoredOptimizer):
         walk: Walk,
         group: Group,
     ) -> None:
+        """Lines 4 and 5, line by line."""
         buffer = numbers(state["langevin_buffer"]) if walk.momentum else None
         langevin_step_(walker, numbers(state["anchor"]), gradient, noise, buffer, walk)
 
-    def _buffers(self, group: Group) -> tuple[str, ...]:
+    def _implementation(self, group: Group) -> Implementation:
+        return implementation(group)
+
+    def _walk_buffers(self, group: Group) -> tuple[str, ...]:
+        """Names of what the walk keeps beside anchor and mean."""
         return ("langevin_buffer",) if group["langevin_momentum"] else ()
 
-    def _restart_walk(self, p: Tensor, state: State) -> None:
-        super()._restart_walk(p, state)
-        if self.param_groups[0]["reset_momentum"] and "langevin_buffer" in state:
-            state["langevin_buffer"].zero_()
+    def _buffers(self, group: Group) -> tuple[str, ...]:
+        return self._walk_buffers(group)
+
+    def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
+        super()._restart_walks(walked)
+        if self.param_groups[0]["reset_momentum"]:
+            for _, state in walked:
+                if "langevin_buffer" in state:
+                    state["langevin_buffer"].zero_()
 
 
 def pseudo_gradient(state: State, group: Group) -> Tensor:

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+Index = int | Tensor
+"""Numbers of elements among those of a step: the first one's, or all of them, int32."""
 Key = tuple[int, int, int]
 """Of one step: an odd multiplier and two numbers, each 32 bits with a sign."""
 
 _MASK = (1 << 64) - 1
-_WORD = 1 << 32
+WORD = 1 << 32
+"""Numbers of a step that one key is good for."""
 _BLOCK = 1 << 15
 """Numbers made at once where there is no kernel: what temporaries there are stay in the cache."""
 
@@ -34,9 +37,9 @@ def mix(*key: int) -> int:
 
 def step_key(seed: int, worker: int, outer_step: int, inner_step: int, start: int = 0) -> Key:
     """The key of one step for the numbers from `start` on, up to the next multiple of 2^32."""
-    first = mix(seed, worker, outer_step, inner_step, start // _WORD)
+    first = mix(seed, worker, outer_step, inner_step, start // WORD)
     second = mix(first, 1)
-    return _signed(first | 1), _signed(first >> 31), _signed(second)
+    return signed(first | 1), signed(first >> 31), signed(second)
 
 
 def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
@@ -50,38 +53,25 @@ def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor
     return u, second.to(torch.float32) * 2.0**-24
 
 
-def gaussian(
-    like: Tensor,
-    seed: int,
-    worker: int,
-    outer_step: int,
-    inner_step: int,
-    start: int | Tensor = 0,
-) -> Tensor:
-    """Independent N(0, 1) numbers of the shape, dtype and device of ``like``, row by row.
-
-    ``start`` is the number of its first element among those of the step; or all elements'
-    numbers, flat, int32, as `indices` makes them.
-    """
-    first = start if isinstance(start, int) else 0
-    key = step_key(seed, worker, outer_step, inner_step, first)
+def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:
+    """Independent N(0, 1) numbers of the shape, dtype and device of ``like``, row by row."""
     made = torch.empty(like.shape, dtype=like.dtype, device=like.device)
     flat = made.view(-1)
     block = _BLOCK if like.device.type == "cpu" else max(flat.numel(), 1)
     for begin in range(0, flat.numel(), block):
         part = flat[begin : begin + block]
-        if isinstance(start, int):
-            index = indices(start + begin, part.numel(), like.device)
+        if isinstance(index, int):
+            numbers = indices(index + begin, part.numel(), like.device)
         else:
-            index = start[begin : begin + block]
-        u, x = uniforms(index, key)
+            numbers = index[begin : begin + block]
+        u, x = uniforms(numbers, key)
         part.copy_(u.log_().mul_(-2).sqrt_().mul_(x.mul_(2 * math.pi).cos_()))
     return made
 
 
 def indices(first: int, count: int, device: torch.device) -> Tensor:
     """int32 from ``first`` on, by two's complement where it is 2^31 or more."""
-    return torch.arange(count, dtype=torch.int32, device=device) + _signed(first)
+    return torch.arange(count, dtype=torch.int32, device=device) + signed(first)
 
 
 def _scramble(x: Tensor) -> Tensor:
@@ -92,10 +82,10 @@ def _scramble(x: Tensor) -> Tensor:
     x = x ^ ((x >> 16) & 0xFFFF)
     x = x * 0x7FEB352D
     x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _signed(0x846CA68B)
+    x = x * signed(0x846CA68B)
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def _signed(number: int) -> int:
+def signed(number: int) -> int:
     """The low 32 bits as a signed number."""
     return (number & 0xFFFFFFFF ^ 0x80000000) - 0x80000000

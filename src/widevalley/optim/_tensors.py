@@ -1,7 +1,12 @@
 """The kinds of tensor an optimizer here accepts, and the numbers inside them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from widevalley.optim._noise import WORD, Index
 
 _NARROW = (torch.float16, torch.bfloat16)
 SUPPORTED = (*_NARROW, torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -21,6 +26,42 @@ def numbers(t: Tensor) -> Tensor:
         t = t.to_local()
     t = t.detach()
     return torch.view_as_real(t) if t.is_complex() else t
+
+
+def number(params: Sequence[Tensor]) -> dict[Tensor, int]:
+    """The number of each parameter's first real number among those of all, in order.
+
+    One that would pass a multiple of 2^32 begins there: one key is good for as many numbers.
+    """
+    starts, at = {}, 0
+    for p in params:
+        size = p.numel() * (2 if p.is_complex() else 1)
+        if size and at // WORD != (at + size - 1) // WORD:
+            at = (at // WORD + 1) * WORD
+        starts[p] = at
+        at += size
+    return starts
+
+
+def local_index(p: Tensor, start: int) -> Index:
+    """Where the numbers this process holds of ``p`` stand, ``start`` the first of the whole."""
+    if not hasattr(p, "to_local"):
+        return start
+    sharded: Any = p
+    cuts = [
+        (placement.dim, sharded.device_mesh.size(axis), sharded.device_mesh.get_local_rank(axis))
+        for axis, placement in enumerate(sharded.placements)
+        if placement.is_shard()
+    ]
+    if not cuts:
+        return start
+    whole = torch.arange(p.numel(), device=numbers(p).device).view(p.shape)
+    for dim, size, rank in cuts:
+        chunks = whole.chunk(size, dim)
+        whole = chunks[rank] if rank < len(chunks) else whole.narrow(dim, 0, 0)
+    if p.is_complex():
+        whole = torch.stack([2 * whole, 2 * whole + 1], dim=-1)
+    return (whole.flatten() + start % WORD).to(torch.int32)
 
 
 def check_parameter(optimizer: str, p: object, where: str) -> None:

@@ -75,6 +75,14 @@ CONVENTIONS = ("paper", "released")
 SHARED = ("langevin_steps", "seed", "worker")
 
 
+def _check_switches(group: Mapping[str, Any]) -> None:
+    for name in ("foreach", "fused"):
+        if group.get(name) not in (None, True, False):
+            raise ValueError(f"{name} must be True, False or None, got {group[name]!r}")
+    if group.get("foreach") and group.get("fused"):
+        raise ValueError("foreach and fused must not both be True")
+
+
 def check_group(group: Mapping[str, Any]) -> None:
     """Check every hyper-parameter of a parameter group; ValueError names the first bad one."""
     for name, rule in RULES.items():
@@ -83,6 +91,7 @@ def check_group(group: Mapping[str, Any]) -> None:
     for name in ("betas", "langevin_betas"):
         if group.get(name) is not None:
             _check_betas(name, group[name])
+    _check_switches(group)
     if "gamma_growth" in group:
         _check_growth(group["gamma_growth"])
     if "averaging" in group:

@@ -5,6 +5,7 @@ from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import Walk, adam_step_, pull_
 from widevalley.optim._checked import Group, State, own_arguments
+from widevalley.optim._implementation import Implementation
 from widevalley.optim._langevin_walk import LangevinWalk, pseudo_gradient
 from widevalley.optim._tensors import numbers
 from widevalley.optim.scoping import Schedule
@@ -62,6 +63,8 @@ class EntropyAdam(LangevinWalk):
         seed: int = 0,
         worker: int = 0,
         maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 
@@ -110,8 +113,14 @@ class EntropyAdam(LangevinWalk):
                     eps=group["eps"],
                 )
 
-    def _buffers(self, group: Group) -> tuple[str, ...]:
-        outer = ("exp_avg", "exp_avg_sq")
+    def _implementation(self, group: Group) -> Implementation:
+        """Adam's walk counts the steps of each parameter, and so goes by the loop."""
+        return "loop" if group["langevin_betas"] else super()._implementation(group)
+
+    def _walk_buffers(self, group: Group) -> tuple[str, ...]:
         if group["langevin_betas"] is None:
-            return super()._buffers(group) + outer
-        return ("langevin_exp_avg", "langevin_exp_avg_sq", *outer)
+            return super()._walk_buffers(group)
+        return ("langevin_exp_avg", "langevin_exp_avg_sq")
+
+    def _buffers(self, group: Group) -> tuple[str, ...]:
+        return (*super()._buffers(group), "exp_avg", "exp_avg_sq")

@@ -60,6 +60,11 @@ class EntropySGD(LangevinWalk):
         seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
             global generator is never touched. Replicas want different workers.
         maximize: ascend f.
+        foreach: step small parameters together, in packs.
+        fused: make each step one kernel, compiled at first use (some ten seconds on a CPU, and
+            from torch's cache after that). Where both are None: fused on a GPU and for a million
+            numbers or more on a CPU, wherever it can be compiled; else foreach. False for both is
+            a loop over parameters. All three draw the same noise and agree to rounding.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -91,6 +96,8 @@ class EntropySGD(LangevinWalk):
         seed: int = 0,
         worker: int = 0,
         maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 

@@ -94,18 +94,19 @@ class LocalEntropy(AnchoredOptimizer):
         super().__init__(outer.param_groups, settings)
 
     def _walk(self, groups: list[Group]) -> None:
+        starts = self._starts()
         moving = [(*walker, group) for group in groups for walker in self._walkers(group)]
-        before = [p.clone() for _, p, _, _ in moving]
+        before = [p.clone() for p, _, _ in moving]
         etas = {p: float(g["lr"]) for g in self.inner.param_groups for p in g["params"]}
-        with _gradients(_parameters(self), {p: p.grad for _, p, _, _ in moving}):
+        with _gradients(_parameters(self), {p: p.grad for p, _, _ in moving}):
             self.inner.step()
-        for (index, p, state, group), x in zip(moving, before, strict=True):
+        for (p, state, group), x in zip(moving, before, strict=True):
             walk = walk_settings(group, etas[p])
             walker = numbers(p)
             if walk.gamma:
                 pull = numbers(state["anchor"]) - numbers(x)
                 walker.add_(pull, alpha=walk.lr * walk.gamma)
-            noise = walk_noise(walker, walk, group, index)
+            noise = walk_noise(walker, walk, group, p, starts[p])
             if noise is not None:
                 walker.add_(noise, alpha=walk.thermal)
             average_(numbers(state["mean"]), walker, walk)
@@ -120,12 +121,13 @@ class LocalEntropy(AnchoredOptimizer):
         for p, state, _ in moving:
             numbers(state["anchor"]).copy_(numbers(p))
 
-    def _restart_walk(self, p: Tensor, state: State) -> None:
-        super()._restart_walk(p, state)
+    def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
+        super()._restart_walks(walked)
         if self.param_groups[0]["reset_inner"]:
-            for value in self.inner.state.get(p, {}).values():
-                if isinstance(value, Tensor):
-                    value.zero_()
+            for p, _ in walked:
+                for value in self.inner.state.get(p, {}).values():
+                    if isinstance(value, Tensor):
+                        value.zero_()
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group to all three; its entry "inner" holds the settings inner shall use.
