@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._checked import CheckedOptimizer, Group, State
-from widevalley.optim._tensors import is_narrow, numbers
+from widevalley.optim._tensors import copy_, is_narrow, numbers
 from widevalley.optim.scoping import as_schedule
 
 
@@ -88,12 +88,11 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
         """Line 1: x', mu <- x."""
-        for p, state in walked:
-            anchor = numbers(state["anchor"])
-            for held in (p, state["mean"], state.get("walker")):
-                if held is not None:
-                    numbers(held).copy_(anchor)
+        for _, state in walked:
             state["walked"] = False
+        for held in ("mean", "walker"):
+            copy_((state[held], state["anchor"]) for _, state in walked if held in state)
+        copy_((p, state["anchor"]) for p, state in walked)
 
     # --- walker or anchor in the parameters -------------------------------------------------
 
@@ -135,11 +134,11 @@ class AnchoredOptimizer(CheckedOptimizer):
         """Add a group, as torch does; amid a walk it joins at the next anchor update."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        for p in group["params"]:
-            if p.requires_grad:
-                self._state_of(p, group)
+        with torch.no_grad():
+            for p in group["params"]:
+                if p.requires_grad:
+                    self._state_of(p, group)
 
-    @torch.no_grad()
     def _state_of(self, p: Tensor, group: Group) -> State:
         state: State = self.state[p]
         if not state:

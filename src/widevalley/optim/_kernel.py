@@ -8,6 +8,7 @@ import shutil
 import sysconfig
 from collections.abc import Callable, Sequence
 from functools import cache
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -48,8 +49,11 @@ class Strip(NamedTuple):
     buffer: Tensor | None
 
     def dense(self) -> bool:
-        """Whether all of it lies row by row in memory, and there is any."""
-        return self.walker.numel() > 0 and all(t is None or t.is_contiguous() for t in self)
+        """Whether all of it lies row by row in memory, and there is more than one number.
+
+        (Of one, torch would make a kernel apart.)
+        """
+        return self.walker.numel() > 1 and all(t is None or t.is_contiguous() for t in self)
 
 
 def langevin_kernel_(strip: Strip, index: Index, key: Key, walk: Walk) -> None:
@@ -61,12 +65,15 @@ def langevin_kernel_(strip: Strip, index: Index, key: Key, walk: Walk) -> None:
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
     numbers = torch.tensor(_coefficients(walk), dtype=kind)
     words = torch.tensor([*key, signed(index) if isinstance(index, int) else 0], dtype=torch.int32)
-    _compiled()(
+    numbered = None if isinstance(index, int) else index
+    noisy, buffered = bool(walk.thermal), strip.buffer is not None
+    kinds = walker.dtype, strip.gradient.dtype, walker.device.type
+    _compiled(noisy, buffered, numbered is not None, *kinds)(
         *(None if t is None else t.view(-1) for t in strip),
-        None if isinstance(index, int) else index,
+        numbered,
         words.to(walker.device, non_blocking=True),
         numbers.to(walker.device, non_blocking=True),
-        bool(walk.thermal),
+        noisy,
     )
 
 
@@ -90,8 +97,11 @@ def _coefficients(walk: Walk) -> list[float]:
 
 
 @cache
-def _compiled() -> Callable[..., None]:
-    compiled: Callable[..., None] = torch.compile(_step, dynamic=True, fullgraph=True)
+def _compiled(*variant: Any) -> Callable[..., None]:
+    """The kernel of a variant; each has a code object of its own, by which torch counts them."""
+    assert isinstance(_step, FunctionType)
+    own = FunctionType(_step.__code__.replace(), _step.__globals__, "langevin_step")
+    compiled: Callable[..., None] = torch.compile(own, dynamic=True, fullgraph=True)
     return compiled
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from widevalley.optim._algorithm import Walk, average_, langevin_step_
@@ -10,7 +11,7 @@ from widevalley.optim._checked import Group, State
 from widevalley.optim._implementation import Implementation, implementation
 from widevalley.optim._kernel import Strip, langevin_kernel_
 from widevalley.optim._noise import Index, Key, gaussian, step_key
-from widevalley.optim._packs import Member, Pack, current, packable
+from widevalley.optim._packs import Plan
 from widevalley.optim._tensors import local_index, numbers
 
 
@@ -52,27 +53,29 @@ class LangevinWalk(AnchoredOptimizer):
     """An anchored optimizer that walks by `langevin_step_`, or by the kernel that does the same."""
 
     def _walk(self, groups: list[Group]) -> None:
-        starts, packs = self._starts(), self.__dict__.setdefault("_packs", {})
         for group in groups:
             walk = walk_settings(group, float(group["langevin_lr"]))
             how = self._implementation(group)
-            alone: list[Member] = []
-            small: list[Member] = []
-            for p, state in self._walkers(group):
-                packed = how != "loop" and packable(p, state)
-                (small if packed else alone).append((p, state, starts[p]))
-            names = ("anchor", "mean", *self._walk_buffers(group))
-            packs[id(group)] = current(packs.get(id(group), []), small, names)
-            for pack in packs[id(group)]:
-                self._walk_pack(pack, group, walk, how)
-            for p, state, start in alone:
+            plan = self._plan(group, how)
+            for pack in plan.packs:
+                gradient, at = pack.gather(), (pack.index, clock(group, pack.start))
+                self._move(pack.walker, gradient, pack.strips, at, group, walk, how)
+                pack.scatter()
+            for p, state, start in plan.alone:
                 self._walk_alone(p, state, start, group, walk, how)
 
-    def _walk_pack(self, pack: Pack, group: Group, walk: Walk, how: Implementation) -> None:
-        walker = pack.walker()
-        at = pack.index, clock(group, pack.start)
-        self._move(walker, pack.gradient(), pack.strips, at, group, walk, how)
-        pack.scatter(walker)
+    def _plan(self, group: Group, how: Implementation) -> Plan:
+        plans: dict[int, Plan] = self.__dict__.setdefault("_plans", {})
+        names = ("anchor", "mean", *self._walk_buffers(group), how)
+        plan = plans.get(id(group))
+        if plan and plan.fits(group, names):
+            for state in plan.states:
+                state["walked"] = True
+            return plan
+        starts = self._starts()
+        members = [(p, state, starts[p]) for p, state in self._walkers(group)]
+        plans[id(group)] = Plan.of(group, members, names, pack=how != "loop")
+        return plans[id(group)]
 
     def _walk_alone(
         self, p: Tensor, state: State, start: int, group: Group, walk: Walk, how: Implementation
@@ -135,9 +138,9 @@ class LangevinWalk(AnchoredOptimizer):
     def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
         super()._restart_walks(walked)
         if self.param_groups[0]["reset_momentum"]:
-            for _, state in walked:
-                if "langevin_buffer" in state:
-                    state["langevin_buffer"].zero_()
+            kept = [numbers(s["langevin_buffer"]) for _, s in walked if "langevin_buffer" in s]
+            if kept:
+                torch._foreach_zero_(kept)
 
 
 def pseudo_gradient(state: State, group: Group) -> Tensor:

@@ -1,18 +1,20 @@
-"""Small parameters side by side in strips, so that a step takes one pass for many of them.
+"""Who takes a step, and how: small parameters side by side in packs, the others alone.
 
-What an optimizer keeps of them are views of the strips; the parameters themselves, which belong to
-the model, and their gradients are gathered, and given back.
+A pack holds what is kept of its parameters in one strip each, so that a step is one pass for all of
+them. What the state shows are views of the strips; the parameters themselves, which belong to the
+model, and their gradients are copied in, and the parameters back.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
-from widevalley.optim._checked import State
+from widevalley.optim._checked import Group, State
 from widevalley.optim._noise import WORD, indices
 
 SMALL = 1 << 15
@@ -33,82 +35,91 @@ class Pack:
     """
 
     def __init__(self, members: Sequence[Member], names: Sequence[str]) -> None:
-        self.params = [p for p, _, _ in members]
-        self._states = [state for _, state, _ in members]
-        if "walker" in self._states[0]:
-            names = (*names, "walker")
-        self.strips: dict[str, Tensor] = {}
+        self._params = [p for p, _, _ in members]
+        states = [state for _, state, _ in members]
+        self.strips = {
+            name: _strip(states, name) for name in (*names, "walker") if name in states[0]
+        }
         """What is kept, flat."""
-        for name in names:
-            kept = [state[name] for state in self._states]
-            self.strips[name] = self._flat(kept)
-            for state, view in zip(self._states, self._parts(self.strips[name], kept), strict=True):
-                state[name] = view
-        self._views = [[state[name] for name in names] for state in self._states]
         self.start = members[0][2]
         self.index = torch.cat([indices(start, p.numel(), p.device) for p, _, start in members])
         """Numbers of the elements among those of a step, int32."""
+        flat = _flat(self._params)
+        self._gradient = torch.empty_like(flat)
+        self._slopes = list(_parts(self._gradient, self._params))
+        self.walker = self.strips.get("walker", flat)
+        self._walkers = list(_parts(self.walker, self._params))
 
-    def holds(self) -> bool:
-        """Whether the states still hold the views of the strips."""
-        return all(
-            all(state.get(name) is view for name, view in zip(self.strips, views, strict=True))
-            for state, views in zip(self._states, self._views, strict=True)
+    def gather(self) -> Tensor:
+        """Take the parameters in; returns their gradients, flat."""
+        if "walker" not in self.strips:
+            torch._foreach_copy_(self._walkers, self._params)
+        torch._foreach_copy_(self._slopes, [p.grad for p in self._params])  # type: ignore[misc]
+        return self._gradient
+
+    def scatter(self) -> None:
+        """Write the walkers into the parameters."""
+        torch._foreach_copy_(self._params, self._walkers)
+
+
+@dataclass
+class Plan:
+    """The parameters of a group that take its steps, until something about them changes."""
+
+    names: tuple[str, ...]
+    takes: list[bool]
+    """Of each parameter of the group, whether it takes the step."""
+    states: list[State]
+    packs: list[Pack]
+    alone: list[Member]
+    anchors: list[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.anchors = [state["anchor"] for state in self.states]
+
+    @classmethod
+    def of(
+        cls, group: Group, members: Sequence[Member], names: tuple[str, ...], *, pack: bool
+    ) -> "Plan":
+        """Plan the steps of these members, whose state holds what has these names."""
+        taking = {id(p) for p, _, _ in members}
+        takes = [id(p) in taking for p in group["params"]]
+        small = [member for member in members if pack and _packable(*member[:2])]
+        packed = {id(p) for p, _, _ in small}
+        alone = [member for member in members if id(member[0]) not in packed]
+        packs = [Pack(part, names) for kind in _kinds(small) for part in _cut(kind)]
+        return cls(names, takes, [state for _, state, _ in members], packs, alone)
+
+    def fits(self, group: Group, names: tuple[str, ...]) -> bool:
+        """Whether the same parameters have gradients, and their states hold the same tensors."""
+        return (
+            self.names == names
+            and self.takes == [p.grad is not None for p in group["params"]]
+            and all(
+                state.get("anchor") is anchor
+                for state, anchor in zip(self.states, self.anchors, strict=True)
+            )
         )
 
-    def gradient(self) -> Tensor:
-        """The gradients, flat."""
-        return self._flat([p.grad for p in self.params])
 
-    def walker(self) -> Tensor:
-        """The walkers, flat: a strip where the parameters are narrower, else gathered from them."""
-        return self.strips["walker"] if "walker" in self.strips else self._flat(self.params)
-
-    def scatter(self, walker: Tensor) -> None:
-        """Write the walkers into the parameters."""
-        torch._foreach_copy_(self.params, self._parts(walker, self.params))
-
-    @staticmethod
-    def _flat(tensors: Sequence[Any]) -> Tensor:
-        flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
-        return flat
-
-    @staticmethod
-    def _parts(flat: Tensor, like: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        parts: tuple[Tensor, ...] = _unflatten_dense_tensors(flat, like)  # type: ignore[no-untyped-call]
-        return parts
-
-
-def packable(p: Tensor, state: State) -> bool:
+def _packable(p: Tensor, state: State) -> bool:
     """Whether a parameter is small and plain: whole, real, and dense row by row."""
     return (
         0 < p.numel() < SMALL
         and not hasattr(p, "to_local")
         and not p.is_complex()
         and p.is_contiguous()
-        and p.grad is not None
-        and p.grad.is_contiguous()
-        and p.grad.dtype == p.dtype
         and bool(state["anchor"].is_contiguous())
     )
 
 
-def current(packs: list[Pack], members: Sequence[Member], names: Sequence[str]) -> list[Pack]:
-    """These packs where they are still those of the members, else new ones."""
-    packed = [id(p) for pack in packs for p in pack.params]
-    named = all(pack.strips.keys() - {"walker"} == set(names) for pack in packs)
-    ordered = [member for kind in _kinds(members).values() for member in kind]
-    if named and packed == [id(p) for p, _, _ in ordered] and all(pack.holds() for pack in packs):
-        return packs
-    return [Pack(part, names) for kind in _kinds(members).values() for part in _cut(kind)]
-
-
-def _kinds(members: Sequence[Member]) -> dict[Any, list[Member]]:
-    """Members that can share a pack, by what they share."""
-    kinds = defaultdict(list)
-    for p, state, start in members:
-        kinds[p.dtype, p.device, start // WORD].append((p, state, start))
-    return kinds
+def _kinds(members: Sequence[Member]) -> Sequence[list[Member]]:
+    """Members that can share a pack."""
+    kinds: dict[Any, list[Member]] = defaultdict(list)
+    for member in members:
+        p, _, start = member
+        kinds[p.dtype, p.device, start // WORD].append(member)
+    return list(kinds.values())
 
 
 def _cut(members: list[Member]) -> list[list[Member]]:
@@ -121,4 +132,23 @@ def _cut(members: list[Member]) -> list[list[Member]]:
             count = 0
         parts[-1].append(member)
         count += member[0].numel()
+    return parts
+
+
+def _strip(states: Sequence[State], name: str) -> Tensor:
+    """One tensor of what all states have by a name; they hold views of it from now on."""
+    kept = [state[name] for state in states]
+    strip = _flat(kept)
+    for state, view in zip(states, _parts(strip, kept), strict=True):
+        state[name] = view
+    return strip
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    flat: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+    return flat
+
+
+def _parts(flat: Tensor, like: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = _unflatten_dense_tensors(flat, like)  # type: ignore[no-untyped-call]
     return parts

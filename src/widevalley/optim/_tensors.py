@@ -1,6 +1,6 @@
 """The kinds of tensor an optimizer here accepts, and the numbers inside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,6 +26,14 @@ def numbers(t: Tensor) -> Tensor:
         t = t.to_local()
     t = t.detach()
     return torch.view_as_real(t) if t.is_complex() else t
+
+
+def copy_(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Copy the second tensor of each pair into the first."""
+    listed = [(numbers(target), numbers(source)) for target, source in pairs]
+    if listed:
+        targets, sources = zip(*listed, strict=True)
+        torch._foreach_copy_(list(targets), list(sources))
 
 
 def number(params: Sequence[Tensor]) -> dict[Tensor, int]:

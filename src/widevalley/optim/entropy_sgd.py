@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import sgd_step_
@@ -104,20 +105,21 @@ class EntropySGD(LangevinWalk):
     def _move_anchors(self, groups: list[Group]) -> None:
         for group in groups:
             lr, momentum = float(group["lr"]), float(group["momentum"])
-            for _, state in self._walked(group):
-                x = numbers(state["anchor"])
-                if momentum:
+            states = [state for _, state in self._walked(group)]
+            if momentum:
+                for state in states:
                     sgd_step_(
-                        x,
+                        numbers(state["anchor"]),
                         pseudo_gradient(state, group),
                         numbers(state["momentum_buffer"]),
                         lr=lr,
                         momentum=momentum,
                         nesterov=group["nesterov"],
                     )
-                else:  # line 7: x - lr (x - mu), without a temporary
-                    factor = scope(group) if group["scale_by_gamma"] else 1.0
-                    x.lerp_(numbers(state["mean"]), lr * factor)
+            elif states:  # line 7: x - lr (x - mu), without a temporary
+                x, mu = ([numbers(state[name]) for state in states] for name in ("anchor", "mean"))
+                factor = scope(group) if group["scale_by_gamma"] else 1.0
+                torch._foreach_lerp_(x, mu, lr * factor)
 
     def _buffers(self, group: Group) -> tuple[str, ...]:
         own = ("momentum_buffer",) if group["momentum"] else ()

@@ -1,0 +1,251 @@
+"""Loop, packs and kernel draw the same noise and take the same steps."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from widevalley import EntropyAdam, EntropySGD
+from widevalley.optim import _kernel, _packs
+from widevalley.optim._implementation import LARGE, implementation
+from widevalley.optim._kernel import available
+from widevalley.optim._tensors import local_index, number
+
+LOOP = {"foreach": False, "fused": False}
+WAYS = {
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+every_way = pytest.mark.parametrize("way", WAYS)
+no_compiler = not available(torch.device("cpu"))
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6, torch.bfloat16: 2e-2}
+"""Of float64 numbers too the noise has 24 bits and a polynomial's error."""
+
+
+def skip_without_compiler(way):
+    if way == "fused" and no_compiler:
+        pytest.skip("the kernel needs a C++ compiler")
+
+
+def parameters(shapes, dtype, *, strided=False):
+    generator = torch.Generator().manual_seed(1)
+    made = []
+    for shape in shapes:
+        p = torch.randn(shape, generator=generator).to(dtype)
+        if strided and p.dim() > 1:
+            p = p.transpose(0, -1).contiguous().transpose(0, -1)
+        made.append(nn.Parameter(p))
+    return made
+
+
+def walked(way, params, steps, build=EntropySGD, **kw):
+    """Parameters after some steps, and the optimizer."""
+    optimizer = build(params, langevin_steps=3, noise=0.1, gamma=0.5, **kw, **way)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        for p in params:
+            slope = torch.randn(p.shape, generator=generator).to(p.dtype)
+            p.grad = slope + 0.1 * p.detach()
+        optimizer.step()
+    return optimizer
+
+
+shapes = st.lists(st.lists(st.integers(1, 7), max_size=3).map(tuple), min_size=1, max_size=4)
+
+
+@every_way
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    shapes=shapes,
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    strided=st.booleans(),
+    momentum=st.sampled_from([0.0, 0.9]),
+    nesterov=st.booleans(),
+    on_all=st.booleans(),
+    decay=st.sampled_from([0.0, 0.1]),
+    small=st.sampled_from([0, 1 << 15]),
+)
+def test_every_way_is_the_loop(
+    way, shapes, dtype, strided, momentum, nesterov, on_all, decay, small
+):
+    """On any shapes and strides, packed or alone."""
+    skip_without_compiler(way)
+    chosen = {
+        "langevin_momentum": momentum,
+        "langevin_nesterov": nesterov,
+        "momentum_on_all": on_all,
+        "weight_decay": decay,
+    }
+    kept, _packs.SMALL = _packs.SMALL, small
+    try:
+        ours, theirs = (parameters(shapes, dtype, strided=strided) for _ in range(2))
+        a = walked(WAYS[way], ours, 5, **chosen)
+        b = walked(LOOP, theirs, 5, **chosen)
+    finally:
+        _packs.SMALL = kept
+    for p, q in zip(ours, theirs, strict=True):
+        close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+        torch.testing.assert_close(p, q, **close)
+        for name in ("anchor", "mean"):
+            torch.testing.assert_close(a.state[p][name], b.state[q][name], **close)
+
+
+@every_way
+def test_entropy_adam(way):
+    skip_without_compiler(way)
+    ours, theirs = (parameters([(5, 4), (4,)], torch.float64) for _ in range(2))
+    walked(WAYS[way], ours, 7, EntropyAdam, lr=0.1)
+    walked(LOOP, theirs, 7, EntropyAdam, lr=0.1)
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
+
+
+@every_way
+def test_a_checkpoint_goes_on_bit_for_bit(way):
+    """From inside a walk, with packed and other parameters; state loaded replaces the strips."""
+    skip_without_compiler(way)
+    shapes = [(3, 4), (200, 200), (7,)]
+    whole, halves = (parameters(shapes, torch.float32) for _ in range(2))
+    one, two = (EntropySGD(p, langevin_steps=3, noise=0.1, **WAYS[way]) for p in (whole, halves))
+
+    def step(params, optimizer, seed):
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+        optimizer.step()
+
+    for k in range(8):
+        step(whole, one, k)
+    for k in range(4):
+        step(halves, two, k)
+    saved, again = copy.deepcopy(two.state_dict()), parameters(shapes, torch.float32)
+    with torch.no_grad():
+        for p, q in zip(again, halves, strict=True):
+            p.copy_(q)
+    resumed = EntropySGD(again, langevin_steps=3, noise=0.1, **WAYS[way])
+    resumed.load_state_dict(saved)
+    for k in range(4, 8):
+        step(again, resumed, k)
+    for p, q in zip(whole, again, strict=True):
+        assert torch.equal(p, q)
+
+
+@every_way
+def test_a_copy_is_on_its_own(way):
+    skip_without_compiler(way)
+    params = parameters([(3, 4), (7,)], torch.float32)
+    optimizer = walked(WAYS[way], params, 4)
+    model_and_optimizer = copy.deepcopy((params, optimizer))
+    before = [p.detach().clone() for p in params]
+    copied, other = model_and_optimizer
+    for p in copied:
+        p.grad = torch.ones_like(p)
+    other.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+    assert not any(torch.equal(p, q) for p, q in zip(copied, before, strict=True))
+
+
+@every_way
+def test_who_has_a_gradient_may_change(way):
+    skip_without_compiler(way)
+
+    def run(switches):
+        params = parameters([(3, 4), (7,), (2, 2)], torch.float64)
+        optimizer = EntropySGD(params, langevin_steps=4, noise=0.1, **switches)
+        for k in range(12):
+            for j, p in enumerate(params):
+                p.grad = None if j == 1 and k % 3 == 1 else torch.ones_like(p)
+            optimizer.step()
+        return params
+
+    for p, q in zip(run(WAYS[way]), run(LOOP), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(no_compiler, reason="the kernel needs a C++ compiler")
+def test_schedules_do_not_compile_anew():
+    """A hundred steps with another lr, gamma and outer step each."""
+    params = parameters([(60, 700), (5,)], torch.float32)
+    optimizer = EntropySGD(params, langevin_steps=2, fused=True)
+    for k in range(104):
+        if k == 4:
+            compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        for p in params:
+            p.grad = torch.ones_like(p)
+        for group in optimizer.param_groups:
+            group.update(lr=1 / (k + 1), gamma=1e-3 * (k + 1), langevin_lr=0.1 / (k + 1))
+        optimizer.step()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
+
+
+def test_what_is_chosen():
+    few, many = [nn.Parameter(torch.zeros(3))], [nn.Parameter(torch.zeros(LARGE))]
+    group = {"foreach": None, "fused": None}
+    assert implementation({**group, "params": few}) == "foreach"
+    assert implementation({**group, "params": many}) == ("foreach" if no_compiler else "fused")
+    assert implementation({**group, "params": many, "fused": False}) == "foreach"
+    assert implementation({**group, "params": many, "foreach": False}) == "loop"
+    assert implementation({**group, "params": few, "fused": True}) == "fused"
+
+
+def test_bad_switches(monkeypatch):
+    params = [nn.Parameter(torch.zeros(3))]
+    with pytest.raises(ValueError, match="foreach and fused must not both be True"):
+        EntropySGD(params, foreach=True, fused=True)
+    with pytest.raises(ValueError, match="fused must be True, False or None, got 'yes'"):
+        EntropySGD(params, fused="yes")
+    monkeypatch.setattr(_kernel, "_can_compile", lambda kind: False)
+    with pytest.raises(ValueError, match=r"fused must not be True on cpu: it needs a C\+\+"):
+        EntropySGD(params, fused=True)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "rank"), [([(0, 2)], 1), ([(1, 3)], 2), ([(0, 2), (0, 2)], 1), ([(0, 8)], 7)]
+)
+def test_shards_number_their_elements_as_the_whole_does(cuts, rank):
+    whole = torch.arange(5 * 6).view(5, 6)
+    expected = whole
+    for dim, size in cuts:
+        chunks = expected.chunk(size, dim)
+        expected = chunks[rank] if rank < len(chunks) else expected.narrow(dim, 0, 0)
+
+    class Placement:
+        def __init__(self, dim):
+            self.dim = dim
+
+        def is_shard(self):
+            return True
+
+    class Mesh:
+        def size(self, axis):
+            return cuts[axis][1]
+
+        def get_local_rank(self, axis):
+            return rank
+
+    class Sharded:
+        shape, device_mesh = whole.shape, Mesh()
+        placements = tuple(Placement(dim) for dim, _ in cuts)
+
+        def is_complex(self):
+            return False
+
+        def numel(self):
+            return whole.numel()
+
+        def to_local(self):
+            return expected.float()
+
+    found = local_index(Sharded(), 100)
+    assert torch.equal(found, expected.flatten().to(torch.int32) + 100)
+
+
+def test_numbers_of_parameters_do_not_overlap():
+    large = nn.Parameter(torch.empty((1 << 16, 1 << 15), device="meta"))
+    small = nn.Parameter(torch.empty(7, dtype=torch.complex64, device="meta"))
+    starts = number([large, small, large.clone(), nn.Parameter(large.detach().clone())])
+    assert list(starts.values()) == [0, 1 << 31, 1 << 32, 3 << 31]
