@@ -119,11 +119,11 @@ def test_the_studies(tmp_path):
             curves = [[9, error], [9, error + 0.01], [9, error - 0.01]]
             write_runs(tmp_path, path, curves, final="validation")
 
-    study("best", "optimizer.langevin_steps", {5: 1.0, 20: 1.02})
-    study("best", "optimizer.noise", {0: 1.0, 1: 1.5})
-    study("best", "walk_schedule", {"constant": 1.0, "cosine": 1.5})
-    study("best", "optimizer.lr", {1: 1.0, 3: 1.2, 10: 1.3})
-    study("tuned", "optimizer.lr", {1: 1.0, 3: 1.4})
+    study("entropy-sgd", "optimizer.langevin_steps", {5: 1.0, 20: 1.02})
+    study("entropy-sgd", "optimizer.noise", {0: 1.0, 1: 1.5})
+    study("entropy-sgd", "walk_schedule", {"constant": 1.0, "cosine": 1.5})
+    study("entropy-sgd", "optimizer.lr", {1: 1.0, 3: 1.2, 10: 1.3})
+    study("sgd", "optimizer.lr", {1: 1.0, 3: 1.4})
     found = verdicts(tmp_path)
     assert found[STEPS] == "holds"
     assert found[NOISE] == "does not hold"

@@ -1,7 +1,7 @@
 """The paper's claims beside the runs that test them.
 
 ROOT holds `paper` (runs of `reproduce`: RECIPE/VARIANT/seed-N) and `studies` (runs of `sweep`:
-RECIPE/sweeps/VARIANT/SETTING=VALUE/seed-N). Every number is computed from those folders.
+RECIPE/sweeps/OPTIMIZER/SETTING=VALUE/seed-N). Every number is computed from those folders.
 """
 
 from __future__ import annotations
@@ -141,10 +141,12 @@ def _sgld(root: Path) -> Iterator[Row]:
                 yield _row(recipe, judged_by(other), judged_by(sgld), 0.0, sgld.measure.digits)
 
 
-def _study(root: Path, setting: str, variant: str = "best") -> Iterator[tuple[str, list[Group]]]:
+def _study(
+    root: Path, setting: str, optimizer: str = "entropy-sgd"
+) -> Iterator[tuple[str, list[Group]]]:
     """By recipe, the groups of a sweep over one setting, in the order of its values."""
     for recipe in PAPER:
-        folder = root / "studies" / recipe / "sweeps" / variant
+        folder = root / "studies" / recipe / "sweeps" / optimizer
         points = sorted(folder.glob(f"{setting}=*"), key=lambda p: _value(p.name))
         groups = group_runs(run for point in points for run in folders_in(point))
         if groups:
@@ -184,7 +186,7 @@ def _annealing(root: Path) -> Iterator[Row]:
 
 
 def _rates(root: Path) -> Iterator[Row]:
-    theirs = dict(_study(root, "optimizer.lr", "tuned"))
+    theirs = dict(_study(root, "optimizer.lr", "sgd"))
     for setting in ("optimizer.lr", "optimizer.langevin_lr"):
         for recipe, groups in _study(root, setting):
             if recipe in theirs:
