@@ -91,10 +91,10 @@ def resolve_cpu(config):
 
 
 def test_unknown_variants_are_named():
-    with pytest.raises(ValueError, match="variant 'last': lenet has variants paper, baseline"):
-        RECIPES["lenet"].variant("last")
-    with pytest.raises(ValueError, match="optimizer 'sgd': lenet has variants paper, baseline"):
-        RECIPES["lenet"].config("sgd")
+    with pytest.raises(ValueError, match="variant 'last': ptb has variants paper, baseline"):
+        RECIPES["ptb"].variant("last")
+    with pytest.raises(ValueError, match="optimizer 'sgd': ptb has variants paper, baseline"):
+        RECIPES["ptb"].config("sgd")
 
 
 def test_an_unknown_optimizer_is_named():

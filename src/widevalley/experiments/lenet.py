@@ -56,6 +56,7 @@ LENET = Recipe(
         _entropy_adam,
         _short(optimizer=SGDSettings(weight_decay=5e-4)),
         _adam,
+        _short(optimizer=SGLDSettings(), schedule="inverse-power"),
     ),
     compared=("entropy-sgd", "entropy-adam", "sgd", "adam"),
     holdout=10_000,
