@@ -1,19 +1,25 @@
-"""Time one optimizer step beside torch's fused SGD and AdamW, in one process.
+"""Time one optimizer step beside torch's fused SGD and AdamW, and peers', in one process.
 
-    python benchmarks/step.py [--shapes large|mnistfc|tiny] [--rounds 30] [--threads 2]
+    python benchmarks/step.py [--shapes large|allcnn|mnistfc|tiny] [--rounds 20] [--threads 2]
+                              [--way fused|foreach|loop]
 
 Every contender steps the same shapes with the same gradients, in turns, round after round, so that
 a drift of the machine's speed meets all alike; the figure is the median. Entropy-SGD's row is the
 mean over a whole walk, outer update included. "Floor" is the fewest bytes a step can move (read or
-write) per fp32 parameter; "share" what that amounts to of the measured memory bandwidth.
+write) per fp32 parameter; "share" what that amounts to of the measured memory bandwidth; "first"
+the seconds of the first step, compilation included. Peers are timed where they are installed
+(schedulefree, pytorch_optimizer, heavyball); SAM's two gradients a step are counted as two steps.
 """
 
 import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module as module
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -21,13 +27,20 @@ from rich.table import Table
 from torch import nn
 
 from widevalley import EntropySGD
+from widevalley.models import AllCNN
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "large": [(2048, 2048)] * 8,
+    "large": [(2048, 2048)] * 32,
+    "allcnn": [tuple(p.shape) for p in AllCNN().parameters()],
     "mnistfc": [(1024, 784), (1024,), (1024, 1024), (1024,), (10, 1024), (10,)],
     "tiny": [(32, 32)] * 300,
 }
 WALK = 20
+WAYS: dict[str, Any] = {
+    "fused": {"fused": True},
+    "foreach": {"foreach": True},
+    "loop": {"foreach": False, "fused": False},
+}
 
 Params = list[nn.Parameter]
 
@@ -38,30 +51,81 @@ class Contender:
 
     name: str
     build: Callable[[Params], torch.optim.Optimizer]
-    steps: int
-    floor: float
+    steps: int = 1
+    floor: float | None = None
+    gradients: int = 1
+    """That a step takes."""
 
 
-def entropy_sgd(momentum: float, noise: float) -> Callable[[Params], torch.optim.Optimizer]:
+def entropy_sgd(
+    momentum: float, noise: float, way: str
+) -> Callable[[Params], torch.optim.Optimizer]:
     """EntropySGD with walks of 20 steps."""
     return lambda p: EntropySGD(
-        p, langevin_steps=WALK, langevin_momentum=momentum, noise=noise, weight_decay=0.0
+        p,
+        langevin_steps=WALK,
+        langevin_momentum=momentum,
+        noise=noise,
+        weight_decay=0.0,
+        **WAYS[way],
     )
 
 
-CONTENDERS = [
-    Contender(
-        "torch SGD, Nesterov, fused",
-        lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9, nesterov=True, fused=True),
-        1,
-        20,
-    ),
-    Contender("torch AdamW, fused", lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), 1, 28),
-    Contender("Langevin walk, noise off", entropy_sgd(0.0, 0.0), WALK, 24 + 20 / WALK),
-    Contender("Langevin walk, noise on", entropy_sgd(0.0, 1e-4), WALK, 24 + 20 / WALK),
-    Contender("with Nesterov, noise off", entropy_sgd(0.9, 0.0), WALK, 32 + 24 / WALK),
-    Contender("with Nesterov, noise on", entropy_sgd(0.9, 1e-4), WALK, 32 + 24 / WALK),
+def contenders(way: str) -> list[Contender]:
+    """Torch's, ours, and the peers that are installed."""
+    ours = [
+        Contender("Langevin walk, noise off", entropy_sgd(0.0, 0.0, way), WALK, 24 + 20 / WALK),
+        Contender("Langevin walk, noise on", entropy_sgd(0.0, 1e-4, way), WALK, 24 + 20 / WALK),
+        Contender("with Nesterov, noise off", entropy_sgd(0.9, 0.0, way), WALK, 32 + 24 / WALK),
+        Contender("with Nesterov, noise on", entropy_sgd(0.9, 1e-4, way), WALK, 32 + 24 / WALK),
+    ]
+    return [Contender("torch SGD, Nesterov, fused", nesterov, 1, 20), *TORCH, *ours, *peers()]
+
+
+def nesterov(p: Params) -> torch.optim.Optimizer:
+    """Torch's own, at its fastest."""
+    return torch.optim.SGD(p, lr=1e-3, momentum=0.9, nesterov=True, fused=True)
+
+
+TORCH = [
+    Contender("torch AdamW, fused", lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), 1, 28)
 ]
+
+
+def peers() -> Iterator[Contender]:
+    """Optimizers of other packages that keep a second set of weights, or walk."""
+
+    def schedule_free(p: Params) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = module("schedulefree").SGDScheduleFree(p, lr=1e-3)
+        made.train()  # type: ignore[attr-defined]
+        return made
+
+    def lookahead(p: Params) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = module("pytorch_optimizer").Lookahead(nesterov(p))
+        return made
+
+    def sam(p: Params) -> torch.optim.Optimizer:
+        settings = {"lr": 1e-3, "momentum": 0.9, "nesterov": True, "fused": True}
+        made = module("pytorch_optimizer").SAM(p, torch.optim.SGD, **settings)
+        made.step = lambda: (made.first_step(), made.second_step())
+        chosen: torch.optim.Optimizer = made
+        return chosen
+
+    def heavy(p: Params) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = module("heavyball").SGD(p, lr=1e-3, beta=0.9)
+        return made
+
+    known = {
+        "schedulefree": [Contender("schedulefree SGD", schedule_free)],
+        "pytorch_optimizer": [
+            Contender("pytorch_optimizer Lookahead(SGD)", lookahead, 10),
+            Contender("pytorch_optimizer SAM(SGD), a gradient", sam, gradients=2),
+        ],
+        "heavyball": [Contender("heavyball SGD", heavy)],
+    }
+    for name, listed in known.items():
+        if find_spec(name):
+            yield from listed
 
 
 def parameters(shapes: list[tuple[int, ...]], device: torch.device) -> Params:
@@ -93,39 +157,70 @@ def bandwidth(device: torch.device) -> float:
     return 2 * numbers.nbytes / statistics.median(times)
 
 
-def measure(shapes: list[tuple[int, ...]], device: torch.device, rounds: int) -> dict[str, float]:
-    """Median seconds a step of every contender."""
+@dataclass
+class Figure:
+    """Of one contender, seconds."""
 
-    def stepper(contender: Contender) -> Callable[[], None]:
-        optimizer = contender.build(parameters(shapes, device))
+    step: float
+    """Median of a step, or of a gradient's share in it."""
+    first: float
+    """The first step."""
+
+
+def measure(
+    chosen: list[Contender], shapes: list[tuple[int, ...]], device: torch.device, rounds: int
+) -> dict[str, Figure]:
+    """Time every contender, all on the same parameters; what each keeps of them is its own."""
+    shared = parameters(shapes, device)
+    gradients = [p.grad for p in shared]
+
+    def ready() -> None:  # heavyball takes gradients away
+        for p, gradient in zip(shared, gradients, strict=True):
+            p.grad = gradient
+
+    def stepper(contender: Contender) -> tuple[Callable[[], None], float]:
+        optimizer = contender.build(shared)
+        ready()
+        first = seconds(optimizer.step, device)
 
         def steps() -> None:
             for _ in range(contender.steps):
                 optimizer.step()
 
+        ready()
         steps()
-        return steps
+        return steps, first
 
-    steppers = {c.name: (stepper(c), c.steps) for c in CONTENDERS}
+    steppers = {c.name: (*stepper(c), c.steps * c.gradients) for c in chosen}
     times: dict[str, list[float]] = {name: [] for name in steppers}
     for _ in range(rounds):
-        for name, (steps, count) in steppers.items():
+        for name, (steps, _, count) in steppers.items():
+            ready()
             times[name].append(seconds(steps, device) / count)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {
+        name: Figure(statistics.median(values), steppers[name][1]) for name, values in times.items()
+    }
 
 
-def table(title: str, figures: dict[str, float], size: int, bytes_a_second: float) -> Table:
+def table(
+    title: str,
+    chosen: list[Contender],
+    figures: dict[str, Figure],
+    size: int,
+    bytes_a_second: float,
+) -> Table:
     """One row a contender: milliseconds, ratios to torch's two, share of the bandwidth."""
     made = Table(title=title)
-    for column in ("step", "ms", "/ SGD", "/ AdamW", "floor B", "share"):
+    for column in ("step", "ms", "/ SGD", "/ AdamW", "floor B", "share", "first s"):
         made.add_column(column, justify="left" if column == "step" else "right")
-    sgd, adamw = (figures[c.name] for c in CONTENDERS[:2])
-    for c in CONTENDERS:
-        t = figures[c.name]
-        share = c.floor * size / t / bytes_a_second
+    sgd, adamw = (figures[c.name].step for c in chosen[:2])
+    for c in chosen:
+        t = figures[c.name].step
+        floor = "" if c.floor is None else f"{c.floor:.1f}"
+        share = "" if c.floor is None else f"{c.floor * size / t / bytes_a_second:.0%}"
         made.add_row(
-            c.name, f"{1e3 * t:.3f}", f"{t / sgd:.2f}", f"{t / adamw:.2f}", f"{c.floor:.1f}",
-            f"{share:.0%}",
+            c.name, f"{1e3 * t:.3f}", f"{t / sgd:.2f}", f"{t / adamw:.2f}", floor, share,
+            f"{figures[c.name].first:.2f}",
         )  # fmt: skip
     return made
 
@@ -142,6 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--shapes", choices=[*SHAPES, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=20, help="timings of each contender")
+    parser.add_argument("--way", choices=WAYS, default="fused", help="of ours")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
@@ -151,14 +247,15 @@ def main() -> None:
     console = Console(width=100)
     console.print(
         f"torch {torch.__version__} on {processor(device)}; "
-        f"memory {bytes_a_second / 1e9:.0f} GB/s; median of {given.rounds}"
+        f"memory {bytes_a_second / 1e9:.0f} GB/s; median of {given.rounds}; ours {given.way}"
     )
     for name in SHAPES if given.shapes == "all" else [given.shapes]:
         shapes = SHAPES[name]
         size = sum(torch.Size(shape).numel() for shape in shapes)
-        figures = measure(shapes, device, given.rounds)
+        chosen = contenders(given.way)
+        figures = measure(chosen, shapes, device, given.rounds)
         title = f"{name}: {len(shapes)} tensors, {size / 1e6:.1f} M parameters"
-        console.print(table(title, figures, size, bytes_a_second))
+        console.print(table(title, chosen, figures, size, bytes_a_second))
 
 
 if __name__ == "__main__":
