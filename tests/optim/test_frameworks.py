@@ -40,7 +40,7 @@ def _sharded(rank, file, world, results):
     for info in ANCHORED:
         model = mlp()
         fully_shard(model, mesh=mesh)
-        optimizer = info.build(model.parameters(), noise=0.0)
+        optimizer = info.build(model.parameters())
         for i in range(7):
             backward(model, i)  # the same batch on every rank: the mean gradient is its gradient
             optimizer.step()
@@ -51,13 +51,13 @@ def _sharded(rank, file, world, results):
 
 @pytest.mark.slow
 def test_sharded_by_fsdp2(tmp_path):
-    """Parameters as DTensors over two processes move as they do whole."""
+    """Parameters as DTensors over two processes move as they do whole, noise and all."""
     with torch.multiprocessing.Manager() as manager:
         results = manager.dict()
         torch.multiprocessing.spawn(_sharded, (tmp_path / "store", 2, results), nprocs=2)
         for info in ANCHORED:
             model = mlp()
-            optimizer = info.build(model.parameters(), noise=0.0)
+            optimizer = info.build(model.parameters())
             train(model, optimizer, range(7))
             with optimizer.at_anchor():
                 for rank in range(2):
