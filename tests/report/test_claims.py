@@ -1,5 +1,6 @@
 """What runs say of the paper's claims, from run folders written by hand."""
 
+import json
 import math
 
 import numpy as np
@@ -15,7 +16,9 @@ from widevalley.training import RunFolder
 
 from .test_report import START
 
-FASTER, AS_GOOD, LOSS, RATES, STEPS, NOISE, ANNEALING, SGLD = (claim.title for claim in CLAIMS)
+FASTER, AS_GOOD, LOSS, RATES, STEPS, NOISE, ANNEALING, WIDER, SGLD = (
+    claim.title for claim in CLAIMS
+)
 
 
 def write_runs(root, path, curves, *, final="test", loss=0.01):
@@ -130,6 +133,25 @@ def test_the_studies(tmp_path):
     assert found[ANNEALING] == "holds"
     assert found[RATES] == "holds"
     assert "usable to 3 against 1" in rows(tmp_path, RATES)[0]
+
+
+def test_width_is_read_from_flatness(tmp_path):
+    def measured(name, seed, trace, loss):
+        measures = {"trace": [trace, 0.1], "loss": [loss, 0.0], "smallest eigenvalue": [loss, 0.0]}
+        return {"run": f"{name}/seed-{seed}", "measures": measures, "facts": {}}
+
+    folder = tmp_path / "studies/flatness/mnistfc"
+    folder.mkdir(parents=True)
+    found = [measured("entropy-sgd", k, 1.0 + 0.01 * k, 9.0) for k in range(3)]
+    found += [measured("sgd", k, 2.0 + 0.01 * k, 1.0) for k in range(3)]
+    (folder / "flatness.json").write_text(json.dumps(found))
+    assert verdicts(tmp_path)[WIDER] == "holds"
+    (row,) = rows(tmp_path, WIDER)
+    assert "mnistfc: trace" in row
+    assert "entropy-sgd 1.01 ± 0.01 (3)" in row
+    found += [measured("adam", k, 0.5 + 0.01 * k, 1.0) for k in range(3)]
+    (folder / "flatness.json").write_text(json.dumps(found))
+    assert verdicts(tmp_path)[WIDER] == "does not hold"
 
 
 def test_the_command(tmp_path, capsys):

@@ -1,7 +1,8 @@
 """The paper's claims beside the runs that test them.
 
 ROOT holds `paper` (runs of `reproduce`: RECIPE/VARIANT/seed-N) and `studies` (runs of `sweep`:
-RECIPE/sweeps/OPTIMIZER/SETTING=VALUE/seed-N). Every number is computed from those folders.
+RECIPE/sweeps/OPTIMIZER/SETTING=VALUE/seed-N; and of `flatness`: flatness/RECIPE). Every number is
+computed from those folders.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from widevalley.experiments import PAPER
+from widevalley.experiments import PAPER, load_flatness
 from widevalley.report.evidence import (
     Sample,
     Verdict,
@@ -22,12 +24,15 @@ from widevalley.report.evidence import (
     judged_by,
     together,
 )
+from widevalley.report.flatness import flatness_samples
 from widevalley.report.groups import Group, folders_in, group_runs
 from widevalley.report.results import provenance
 from widevalley.report.table import markdown_table
 
 PAIRS = (("paper", "baseline"), ("best", "tuned"))
 """Runs of Entropy-SGD or Entropy-Adam, each with the SGD or Adam it is held against."""
+NO_WIDTH = ("loss", "smallest eigenvalue")
+"""Of what `flatness` measures, that which says nothing of a valley's width."""
 TENTH = 0.1
 NATS = 0.01
 """What counts as equal: a tenth of an error, a hundredth of a nat (1 % of a perplexity)."""
@@ -210,6 +215,16 @@ def _grid(groups: list[Group]) -> str:
     return ", ".join(judged_by(group, _short(group.name)).shown(2) for group in groups)
 
 
+def _wider(root: Path) -> Iterator[Row]:
+    for file in sorted(root.glob("studies/flatness/*/flatness.json")):
+        for measure, samples in flatness_samples(load_flatness(file)).items():
+            ours = [sample for sample in samples if sample.name == "entropy-sgd"]
+            others = [sample for sample in samples if sample.name != "entropy-sgd"]
+            for a, b in product(ours, others if measure not in NO_WIDTH else ()):
+                digits = 2 - math.floor(math.log10(max(abs(b.mean), 1e-9)))
+                yield _row(f"{file.parent.name}: {measure}", a, b, 0.0, max(digits, 0))
+
+
 def _every(root: Path) -> list[Group]:
     files = [*root.glob("paper/**/config.json"), *root.glob("studies/**/config.json")]
     kinds = sorted({file.parent.parent for file in files})
@@ -254,6 +269,12 @@ CLAIMS = (
         "Annealing the walk's rate hurts",
         "Validation error with a constant walk's rate, against one that falls by a cosine.",
         _annealing,
+    ),
+    Claim(
+        "It ends in wider valleys",
+        "Every measure of `widevalley flatness` at the ends of runs of comparable training loss, "
+        "against that of SGD and of Adam; all measures grow with narrowness.",
+        _wider,
     ),
     Claim(
         "SGLD alone is worse",
