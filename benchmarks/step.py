@@ -147,14 +147,13 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second of a large in-place multiply, reads and writes counted.
+def pass_over(device: torch.device) -> tuple[Callable[[], object], int]:
+    """A large in-place multiply, and the bytes it reads and writes.
 
     A copy into another buffer would read its target too on a CPU, uncounted, and look slower.
     """
     numbers = torch.randn(64 * 2**20, device=device)
-    times = [seconds(lambda: numbers.mul_(1.0), device) for _ in range(20)]
-    return 2 * numbers.nbytes / statistics.median(times)
+    return lambda: numbers.mul_(1.0), 2 * numbers.nbytes
 
 
 @dataclass
@@ -169,8 +168,11 @@ class Figure:
 
 def measure(
     chosen: list[Contender], shapes: list[tuple[int, ...]], device: torch.device, rounds: int
-) -> dict[str, Figure]:
-    """Time every contender, all on the same parameters; what each keeps of them is its own."""
+) -> tuple[dict[str, Figure], float]:
+    """Time every contender, all on the same parameters; what each keeps of them is its own.
+
+    Returns the figures, and the memory's bytes a second, taken in turns with them.
+    """
     shared = parameters(shapes, device)
     gradients = [p.grad for p in shared]
 
@@ -193,13 +195,17 @@ def measure(
 
     steppers = {c.name: (*stepper(c), c.steps * c.gradients) for c in chosen}
     times: dict[str, list[float]] = {name: [] for name in steppers}
+    multiply, volume = pass_over(device)
+    passes = []
     for _ in range(rounds):
+        passes.append(seconds(multiply, device))
         for name, (steps, _, count) in steppers.items():
             ready()
             times[name].append(seconds(steps, device) / count)
-    return {
+    figures = {
         name: Figure(statistics.median(values), steppers[name][1]) for name, values in times.items()
     }
+    return figures, volume / statistics.median(passes)
 
 
 def table(
@@ -243,19 +249,19 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    bytes_a_second = bandwidth(device)
     console = Console(width=100)
     console.print(
-        f"torch {torch.__version__} on {processor(device)}; "
-        f"memory {bytes_a_second / 1e9:.0f} GB/s; median of {given.rounds}; ours {given.way}"
+        f"torch {torch.__version__} on {processor(device)}; median of {given.rounds}; "
+        f"ours {given.way}"
     )
     for name in SHAPES if given.shapes == "all" else [given.shapes]:
         shapes = SHAPES[name]
         size = sum(torch.Size(shape).numel() for shape in shapes)
         chosen = contenders(given.way)
-        figures = measure(chosen, shapes, device, given.rounds)
-        title = f"{name}: {len(shapes)} tensors, {size / 1e6:.1f} M parameters"
-        console.print(table(title, chosen, figures, size, bytes_a_second))
+        figures, speed = measure(chosen, shapes, device, given.rounds)
+        title = f"{name}: {len(shapes)} tensors, {size / 1e6:.1f} M parameters; memory"
+        title += f" {speed / 1e9:.0f} GB/s"
+        console.print(table(title, chosen, figures, size, speed))
 
 
 if __name__ == "__main__":
