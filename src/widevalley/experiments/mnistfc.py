@@ -45,7 +45,7 @@ MNISTFC = Recipe(
             dropout=0.5,
         ),
         "best": _mnistfc(optimizer=_entropy_sgd, epochs=120.0),
-        "tuned": _mnistfc(optimizer=AdamSettings(), epochs=120.0, schedule="linear"),
+        "tuned": _mnistfc(optimizer=AdamSettings(), epochs=120.0, schedule="linear", dropout=0.5),
         "sgld": _sgld,
     },
     tuned=(
