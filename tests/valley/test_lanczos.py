@@ -13,6 +13,7 @@ from widevalley.valley import (
     Objective,
     extreme_eigenvalues,
     spectral_density,
+    top_eigenvector,
     trace,
 )
 from widevalley.valley.lanczos import Lanczos
@@ -163,3 +164,11 @@ def test_bad_input(call, message):
 def test_one_probe_has_no_error():
     density = spectral_density(matrix_of(like_a_network()), steps=3, probes=1)
     assert math.isnan(density.mean(lambda x: x)[1])
+
+
+def test_the_top_eigenvector():
+    matrix = matrix_of(like_a_network())
+    value, vector = top_eigenvector(matrix, tolerance=1e-8)
+    exact, vectors = torch.linalg.eigh(matrix.matrix)
+    assert value == pytest.approx(float(exact[-1]), rel=1e-8)
+    assert float((vector @ vectors[:, -1]).abs()) == pytest.approx(1, abs=1e-8)

@@ -19,6 +19,7 @@ from widevalley.valley import (
     effective_samples,
     entropy_differences,
     entropy_gradient,
+    entropy_gradient_norm,
     laplace,
     mean_and_error,
     r_hat,
@@ -80,6 +81,56 @@ def test_chains_agree_with_the_closed_form(regression):
     expected = quadratic.gradient(at, gammas[1]).numpy()
     assert np.abs(slope - expected).max() < 0.1
     assert np.all(error > 0)
+
+
+@pytest.mark.slow
+def test_a_chain_less_its_twin_shows_the_rise(regression):
+    """Of what F adds to a flat loss's: walks, Laplace and the closed form agree."""
+    objective, hessian, quadratic, at = regression
+    gammas = (4.0, 6.0, 9.0)
+    traces = [
+        sample(objective, SGLD(step_size=0.01, beta=50.0), gamma, steps=3000, chains=3, seed=3)
+        for gamma in gammas
+    ]
+    flat = [objective.value() + 2 / 50 * math.log(50 * g / (2 * math.pi)) for g in gammas]
+    exact = [
+        -quadratic.local_entropy(at, g, beta=50.0) - f for g, f in zip(gammas, flat, strict=True)
+    ]
+    by_laplace = laplace(hessian, gammas, beta=50.0, probes=400).rises
+    by_walks = entropy_differences(traces, less_flat=True)
+    for k in range(3):
+        assert by_laplace[k].value == pytest.approx(exact[k], abs=4 * by_laplace[k].error)
+        error = by_walks[k].error
+        assert by_walks[k].value == pytest.approx(exact[k] - exact[0], abs=4 * error + 2e-3)
+    norm = float(quadratic.gradient(at, gammas[1]).norm())
+    assert entropy_gradient_norm(traces[1]) == pytest.approx(norm, rel=0.05)
+    assert np.abs(traces[1].flat_mean).max() < 0.05
+
+
+def test_the_twin_of_a_chain_on_a_flat_loss_is_the_chain():
+    def flat(outputs, targets):
+        return 0.0 * nn.functional.mse_loss(outputs, targets)
+
+    x = torch.ones(4, 2).double()
+    objective = Objective(nn.Linear(2, 1).double(), flat, [(x, torch.zeros(4, 1).double())])
+    trace = sample(objective, SGNHT(step_size=0.01), 1.0, steps=50, burn_in=10, chains=2)
+    np.testing.assert_allclose(trace.distance, trace.flat_distance)
+    np.testing.assert_allclose(trace.mean, trace.flat_mean)
+    assert entropy_gradient_norm(trace) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.slow
+def test_twins_take_the_scatter_of_flat_directions_away():
+    """Three hundred weights, of which the loss sees three."""
+    torch.manual_seed(0)
+    x = torch.zeros(40, 300).double()
+    x[:, :3] = torch.randn(40, 3)
+    module, y = nn.Linear(300, 1, bias=False).double(), torch.randn(40, 1).double()
+    objective = Objective(module, nn.MSELoss(), [(x, y)])
+    sampler = SGLD(step_size=0.2, beta=20.0)
+    traces = [sample(objective, sampler, gamma, steps=600, chains=2) for gamma in (1.0, 2.0)]
+    plain, less = (entropy_differences(traces, less_flat=flat)[1].error for flat in (False, True))
+    assert less < 0.3 * plain
 
 
 def trace_of(distance, gamma=1.0, beta=1.0):
