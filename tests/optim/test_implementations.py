@@ -249,3 +249,43 @@ def test_numbers_of_parameters_do_not_overlap():
     small = nn.Parameter(torch.empty(7, dtype=torch.complex64, device="meta"))
     starts = number([large, small, large.clone(), nn.Parameter(large.detach().clone())])
     assert list(starts.values()) == [0, 1 << 31, 1 << 32, 3 << 31]
+
+
+@pytest.mark.skipif(no_compiler, reason="the kernel needs a C++ compiler")
+def test_a_compiler_that_fails_is_done_without(monkeypatch):
+    """Chosen by default, the kernel gives way to the lines, and says so; asked for, it raises."""
+
+    def broken(*_):
+        raise torch._dynamo.exc.TorchDynamoException("no headers")
+
+    monkeypatch.setattr(_kernel, "_compiled", lambda *variant: broken)
+    monkeypatch.setattr(_kernel, "_failed", set())
+    params, twins = ([nn.Parameter(torch.zeros(LARGE)), nn.Parameter(torch.zeros(3))] for _ in "ab")
+    optimizer, loop = EntropySGD(params), EntropySGD(twins, **LOOP)
+    for _ in range(2):
+        for p in (*params, *twins):
+            p.grad = torch.ones_like(p)
+        if not _kernel._failed:
+            with pytest.warns(UserWarning, match="steps go without a kernel.*no headers"):
+                optimizer.step()
+        else:
+            optimizer.step()
+        loop.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
+    monkeypatch.setattr(_kernel, "_failed", set())
+    insisting = EntropySGD(params, fused=True)
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException, match="no headers"):
+        insisting.step()
+
+
+def test_other_parameters_in_a_group_are_noticed():
+    """Wrappers put others in the place of parameters after construction."""
+    params, others = (parameters([(3, 4), (7,)], torch.float32) for _ in "ab")
+    optimizer = walked(WAYS["foreach"], params, 3)
+    optimizer.param_groups[0]["params"] = others
+    before = [p.detach().clone() for p in params]
+    for p in others:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+    assert not any(torch.equal(p, q) for p, q in zip(others, before, strict=True))

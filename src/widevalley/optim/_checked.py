@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from operator import is_
 from typing import Any, ClassVar, overload
 
 import torch
@@ -96,10 +97,10 @@ class CheckedOptimizer(Optimizer, ABC):
 
     def _starts(self) -> dict[Tensor, int]:
         """The number of each parameter's first element among those of all, which keys noise."""
-        count = sum(len(group["params"]) for group in self.param_groups)
+        params = [p for group in self.param_groups for p in group["params"]]
         known: dict[Tensor, int] = self.__dict__.get("_known_starts", {})
-        if len(known) != count:
-            known = number([p for group in self.param_groups for p in group["params"]])
+        if len(known) != len(params) or not all(map(is_, known, params)):
+            known = number(params)
             self.__dict__["_known_starts"] = known
         return known
 

@@ -6,6 +6,7 @@ Triton). Rates and keys go in as tensors, so that schedules do not compile anew.
 
 import shutil
 import sysconfig
+import warnings
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -13,15 +14,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from torch.utils._triton import has_triton
 
 from widevalley.optim._algorithm import Walk
 from widevalley.optim._noise import Index, Key, indices, signed, uniforms
 
+_failed: set[str] = set()
+"""Kinds of device for which making it has failed in this process."""
+
 
 def available(device: torch.device) -> bool:
-    """Whether the kernel can be made for this kind of device."""
-    return _can_compile(device.type)
+    """Whether the kernel can be made for this kind of device, as far as one can tell."""
+    return device.type not in _failed and _can_compile(device.type)
 
 
 @cache
@@ -49,10 +54,14 @@ class Strip(NamedTuple):
         return self.walker.numel() > 1 and all(t is None or t.is_contiguous() for t in self)
 
 
-def langevin_kernel_(strip: Strip, index: Index, key: Key, walk: Walk) -> None:
+def langevin_kernel_(
+    strip: Strip, index: Index, key: Key, walk: Walk, *, insist: bool = True
+) -> bool:
     """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
 
-    ``index`` numbers the elements among those of the step.
+    ``index`` numbers the elements among those of the step. Where the kernel cannot be compiled
+    after all (a compiler without headers, a full disk) nothing has been written: that raises, or
+    without ``insist`` is warned of once and False returned.
     """
     walker = strip.walker
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
@@ -61,13 +70,19 @@ def langevin_kernel_(strip: Strip, index: Index, key: Key, walk: Walk) -> None:
     numbered = None if isinstance(index, int) else index
     noisy, buffered = bool(walk.thermal), strip.buffer is not None
     kinds = walker.dtype, strip.gradient.dtype, walker.device.type
-    _compiled(noisy, buffered, numbered is not None, *kinds)(
-        *(None if t is None else t.view(-1) for t in strip),
-        numbered,
-        words.to(walker.device, non_blocking=True),
-        numbers.to(walker.device, non_blocking=True),
-        noisy,
-    )
+    kernel = _compiled(noisy, buffered, numbered is not None, *kinds)
+    flat = (None if t is None else t.view(-1) for t in strip)
+    words, numbers = (t.to(walker.device, non_blocking=True) for t in (words, numbers))
+    try:
+        kernel(*flat, numbered, words, numbers, noisy)
+    except TorchDynamoException as error:
+        if insist:
+            raise
+        _failed.add(walker.device.type)
+        told = str(error).partition("\n")[0]
+        warnings.warn(f"steps go without a kernel, which did not compile: {told}", stacklevel=2)
+        return False
+    return True
 
 
 def _coefficients(walk: Walk) -> list[float]:

@@ -58,11 +58,11 @@ class LangevinWalk(AnchoredOptimizer):
             how = self._implementation(group)
             plan = self._plan(group, how)
             for pack in plan.packs:
-                gradient, at = pack.gather(), (pack.index, clock(group, pack.start))
-                self._move(pack.walker, gradient, pack.strips, at, group, walk, how)
+                at: tuple[Index, Key] = pack.index, clock(group, pack.start)
+                self._move(pack.walker, pack.gather(), pack.strips, at, group, walk, how)
                 pack.scatter()
-            for p, state, start in plan.alone:
-                self._walk_alone(p, state, start, group, walk, how)
+            for p, state, index, start in plan.alone:
+                self._walk_alone(p, state, (index, clock(group, start)), group, walk, how)
 
     def _plan(self, group: Group, how: Implementation) -> Plan:
         plans: dict[int, Plan] = self.__dict__.setdefault("_plans", {})
@@ -78,10 +78,16 @@ class LangevinWalk(AnchoredOptimizer):
         return plans[id(group)]
 
     def _walk_alone(
-        self, p: Tensor, state: State, start: int, group: Group, walk: Walk, how: Implementation
+        self,
+        p: Tensor,
+        state: State,
+        at: tuple[Index, Key],
+        group: Group,
+        walk: Walk,
+        how: Implementation,
     ) -> None:
         assert p.grad is not None
-        walker, at = numbers(state.get("walker", p)), (local_index(p, start), clock(group, start))
+        walker = numbers(state.get("walker", p))
         self._move(walker, numbers(p.grad), state, at, group, walk, how)
         if "walker" in state:
             numbers(p).copy_(walker)
@@ -105,8 +111,9 @@ class LangevinWalk(AnchoredOptimizer):
         held = None if buffer is None else numbers(buffer)
         strip = Strip(walker, anchor, mean, gradient, held)
         index, key = at
-        if how == "fused" and strip.dense():
-            langevin_kernel_(strip, index, key, walk)
+        insist = bool(group["fused"])
+        fused = how == "fused" and strip.dense()
+        if fused and langevin_kernel_(strip, index, key, walk, insist=insist):
             return
         noise = gaussian(walker, key, index) if walk.thermal else None
         self._descend(walker, gradient, noise, state, walk, group)

@@ -8,6 +8,7 @@ model, and their gradients are copied in, and the parameters back.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from widevalley.optim._checked import Group, State
-from widevalley.optim._noise import WORD, indices
+from widevalley.optim._noise import WORD, Index, indices
+from widevalley.optim._tensors import local_index
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is packed."""
@@ -67,11 +69,14 @@ class Plan:
     """The parameters of a group that take its steps, until something about them changes."""
 
     names: tuple[str, ...]
+    params: list[Tensor]
+    """The group's."""
     takes: list[bool]
-    """Of each parameter of the group, whether it takes the step."""
+    """Of each of them, whether it takes the step."""
     states: list[State]
     packs: list[Pack]
-    alone: list[Member]
+    alone: list[tuple[Tensor, State, Index, int]]
+    """The others, each with its elements' numbers and the first of them."""
     anchors: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,14 +91,21 @@ class Plan:
         takes = [id(p) in taking for p in group["params"]]
         small = [member for member in members if pack and _packable(*member[:2])]
         packed = {id(p) for p, _, _ in small}
-        alone = [member for member in members if id(member[0]) not in packed]
+        alone = [
+            (p, state, local_index(p, start), start)
+            for p, state, start in members
+            if id(p) not in packed
+        ]
         packs = [Pack(part, names) for kind in _kinds(small) for part in _cut(kind)]
-        return cls(names, takes, [state for _, state, _ in members], packs, alone)
+        states = [state for _, state, _ in members]
+        return cls(names, list(group["params"]), takes, states, packs, alone)
 
     def fits(self, group: Group, names: tuple[str, ...]) -> bool:
         """Whether the same parameters have gradients, and their states hold the same tensors."""
         return (
             self.names == names
+            and len(self.params) == len(group["params"])
+            and all(map(is_, self.params, group["params"]))
             and self.takes == [p.grad is not None for p in group["params"]]
             and all(
                 state.get("anchor") is anchor
