@@ -79,7 +79,8 @@ A claim holds where every comparison below it holds, does not hold where one of 
 way, and is not settled otherwise. A comparison is settled where the 95 % interval of the difference
 (Student's, over seeds) lies on one side. Every number is read from the run folders beside this
 file. "paper" and "baseline" are the paper's own settings; "best" is ours, and "tuned" an SGD or
-Adam that had as many trials on held-out data and spends as many gradients.
+Adam that spends as many gradients, chosen by held-out data as ours was (NETWORK-tuning has the
+trials of each).
 """
 
 
