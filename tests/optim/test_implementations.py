@@ -12,7 +12,7 @@ from widevalley import EntropyAdam, EntropySGD
 from widevalley.optim import _kernel, _packs
 from widevalley.optim._implementation import LARGE, implementation
 from widevalley.optim._kernel import available
-from widevalley.optim._tensors import local_index, number
+from widevalley.optim._tensors import local_index, starts_of
 
 LOOP = {"foreach": False, "fused": False}
 WAYS = {
@@ -247,7 +247,7 @@ def test_shards_number_their_elements_as_the_whole_does(cuts, rank):
 def test_numbers_of_parameters_do_not_overlap():
     large = nn.Parameter(torch.empty((1 << 16, 1 << 15), device="meta"))
     small = nn.Parameter(torch.empty(7, dtype=torch.complex64, device="meta"))
-    starts = number([large, small, large.clone(), nn.Parameter(large.detach().clone())])
+    starts = starts_of([large, small, large.clone(), nn.Parameter(large.detach().clone())])
     assert list(starts.values()) == [0, 1 << 31, 1 << 32, 3 << 31]
 
 

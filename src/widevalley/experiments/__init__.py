@@ -1,18 +1,17 @@
 """What to run: typed recipes, comparisons, sweeps, and the paper's tables."""
 
-from widevalley.experiments.endpoint import LossConfig, finished_run, loss_of
+from widevalley.experiments.endpoint import LossConfig, finished_run
 from widevalley.experiments.flatness import (
     Flatness,
     FlatnessConfig,
     load_flatness,
     measure_flatness,
-    run_name,
 )
 from widevalley.experiments.grid_search import Trial, grid, sweep
 from widevalley.experiments.landscapes import LandscapeConfig, around, between, slices
 from widevalley.experiments.quoted import QUOTED, Quoted
 from widevalley.experiments.recipe import Recipe
-from widevalley.experiments.recipes import PAPER, RECIPES, SMALL
+from widevalley.experiments.recipes import PAPER, RECIPES
 from widevalley.experiments.reproduction import reproduce, small
 from widevalley.experiments.series import compare, seeds_of, train
 from widevalley.experiments.spectra import density, exact, fisher
@@ -21,7 +20,6 @@ __all__ = [
     "PAPER",
     "QUOTED",
     "RECIPES",
-    "SMALL",
     "Flatness",
     "FlatnessConfig",
     "LandscapeConfig",
@@ -38,10 +36,8 @@ __all__ = [
     "fisher",
     "grid",
     "load_flatness",
-    "loss_of",
     "measure_flatness",
     "reproduce",
-    "run_name",
     "seeds_of",
     "slices",
     "small",

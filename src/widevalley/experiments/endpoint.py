@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.nn import functional
 
 from widevalley.experiments.recipe import Recipe, run_path
 from widevalley.experiments.recipes import RECIPES
@@ -58,6 +59,11 @@ def finished_run(target: str, root: Path, *, command: str = "") -> RunFolder:
     return folder
 
 
+def run_name(folder: RunFolder) -> str:
+    """The last two parts of a run's path, which are its name and its seed."""
+    return "/".join(folder.path.resolve().parts[-2:])
+
+
 def loss_of(folder: RunFolder, config: LossConfig) -> Objective:
     """The mean training loss at the weights a run is judged by."""
     loop = loop_of(folder, config)
@@ -77,10 +83,11 @@ def loop_of(folder: RunFolder, config: LossConfig) -> Loop:
 
 def objective_of(loop: Loop, config: LossConfig) -> Objective:
     """The mean training loss at the weights that a loop's model has now."""
-    return loop.feed.training_loss(
-        loop.model,
-        config.samples,
-        config.chunk,
+    network, batches = loop.feed.training_batches(loop.model, config.samples, config.chunk)
+    return Objective(
+        network,
+        functional.cross_entropy,
+        batches,
         dtype=DTYPES[config.dtype],
         batch_norm=config.batch_norm,
     )

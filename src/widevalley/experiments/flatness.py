@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of
+from widevalley.data.files import atomic_write
+from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
 from widevalley.valley import (
     SGLD,
@@ -133,11 +133,6 @@ def _tell(progress: Callable[[str], None] | None, name: str, what: str) -> None:
         progress(f"{name}: {what}")
 
 
-def run_name(folder: RunFolder) -> str:
-    """The last two parts of a run's path, which are its name and its seed."""
-    return "/".join(folder.path.resolve().parts[-2:])
-
-
 def load_flatness(file: Path) -> list[Flatness]:
     """What `measure_flatness` wrote. Raises ValueError naming the file where it is not that."""
     try:
@@ -168,9 +163,8 @@ def _save(found: Sequence[Flatness], file: Path) -> None:
         }
         for each in found
     ]
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(plain, indent=1))
-    os.replace(part, file)
+    with atomic_write(file) as out:
+        out.write(json.dumps(plain, indent=1).encode())
 
 
 def _measures(

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of
-from widevalley.experiments.flatness import run_name
+from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
 from widevalley.valley import (
     BatchNormStatistics,
     Hessian,
     Objective,
+    Progress,
     Slice,
     lines,
     plane,
@@ -24,7 +24,6 @@ from widevalley.valley import (
     random_direction,
     top_eigenvector,
 )
-from widevalley.valley.landscape import Progress
 
 BEYOND = 0.5
 """How far a line between two weights goes on behind each, as a share of their distance."""

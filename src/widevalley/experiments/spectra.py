@@ -18,6 +18,7 @@ from widevalley.valley import (
     FisherDiagonal,
     Hessian,
     Objective,
+    Progress,
     Spectrum,
     exact_spectrum,
     extreme_eigenvalues,
@@ -25,7 +26,6 @@ from widevalley.valley import (
     fisher_diagonal_of_adam,
     spectral_density,
 )
-from widevalley.valley.matrix import Progress
 
 MOMENTS = 390
 """Batches that Adam's moments are gathered over unless told."""

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._implementation import check_fused
-from widevalley.optim._tensors import check_gradient, check_parameter, number
+from widevalley.optim._tensors import Place, check_gradient, check_parameter, places
 from widevalley.optim._validation import SHARED, check_group
 
 Group = dict[str, Any]
@@ -95,13 +95,13 @@ class CheckedOptimizer(Optimizer, ABC):
                 if p.grad is not None:
                     check_gradient(type(self).__name__, p.grad, f"parameter {i} of group {g}")
 
-    def _starts(self) -> dict[Tensor, int]:
-        """The number of each parameter's first element among those of all, which keys noise."""
+    def _places(self) -> dict[Tensor, Place]:
+        """Where each parameter's elements stand among those of all, which keys their noise."""
         params = [p for group in self.param_groups for p in group["params"]]
-        known: dict[Tensor, int] = self.__dict__.get("_known_starts", {})
+        known: dict[Tensor, Place] = self.__dict__.get("_known_places", {})
         if len(known) != len(params) or not all(map(is_, known, params)):
-            known = number(params)
-            self.__dict__["_known_starts"] = known
+            known = places(params)
+            self.__dict__["_known_places"] = known
         return known
 
     def state_dict(self) -> StateDict:

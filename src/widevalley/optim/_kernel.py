@@ -64,6 +64,8 @@ def langevin_kernel_(
     without ``insist`` is warned of once and False returned.
     """
     walker = strip.walker
+    if walker.device.type in _failed and not insist:
+        return False
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
     numbers = torch.tensor(_coefficients(walk), dtype=kind)
     words = torch.tensor([*key, signed(index) if isinstance(index, int) else 0], dtype=torch.int32)

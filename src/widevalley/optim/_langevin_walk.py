@@ -10,9 +10,9 @@ from widevalley.optim._anchored import AnchoredOptimizer, scope
 from widevalley.optim._checked import Group, State
 from widevalley.optim._implementation import Implementation, implementation
 from widevalley.optim._kernel import Strip, langevin_kernel_
-from widevalley.optim._noise import Index, Key, gaussian, step_key
+from widevalley.optim._noise import Key, gaussian, step_key
 from widevalley.optim._packs import Plan
-from widevalley.optim._tensors import local_index, numbers
+from widevalley.optim._tensors import Place, numbers
 
 
 def walk_settings(group: Group, eta: float) -> Walk:
@@ -35,18 +35,18 @@ def walk_settings(group: Group, eta: float) -> Walk:
     )
 
 
-def clock(group: Group, start: int) -> Key:
-    """The key of this step's noise, for numbers from `start` on."""
+def walk_key(group: Group, place: Place) -> Key:
+    """The key of this step's noise."""
     names = ("seed", "worker", "outer_step", "inner_step")
     seed, worker, outer, inner = (group[name] for name in names)
-    return step_key(seed, worker, outer, inner, start)
+    return step_key(seed, worker, outer, inner, place.start)
 
 
-def walk_noise(walker: Tensor, walk: Walk, group: Group, p: Tensor, start: int) -> Tensor | None:
-    """The Langevin step's N(0, I) for a parameter, None where it is multiplied by 0."""
+def walk_noise(walker: Tensor, walk: Walk, group: Group, place: Place) -> Tensor | None:
+    """The Langevin step's N(0, I) at a place, None where it is multiplied by 0."""
     if not walk.thermal:
         return None
-    return gaussian(walker, clock(group, start), local_index(p, start))
+    return gaussian(walker, walk_key(group, place), place.index)
 
 
 class LangevinWalk(AnchoredOptimizer):
@@ -55,67 +55,51 @@ class LangevinWalk(AnchoredOptimizer):
     def _walk(self, groups: list[Group]) -> None:
         for group in groups:
             walk = walk_settings(group, float(group["langevin_lr"]))
-            how = self._implementation(group)
-            plan = self._plan(group, how)
+            plan = self._plan(group)
             for pack in plan.packs:
-                at: tuple[Index, Key] = pack.index, clock(group, pack.start)
-                self._move(pack.walker, pack.gather(), pack.strips, at, group, walk, how)
+                gradient = pack.gather()
+                self._move(pack.walker, gradient, pack.strips, pack.place, group, walk, plan.how)
                 pack.scatter()
-            for p, state, index, start in plan.alone:
-                self._walk_alone(p, state, (index, clock(group, start)), group, walk, how)
+            for p, state, place in plan.alone:
+                assert p.grad is not None
+                walker = numbers(state.get("walker", p))
+                self._move(walker, numbers(p.grad), state, place, group, walk, plan.how)
+                if "walker" in state:
+                    numbers(p).copy_(walker)
 
-    def _plan(self, group: Group, how: Implementation) -> Plan:
+    def _plan(self, group: Group) -> Plan:
         plans: dict[int, Plan] = self.__dict__.setdefault("_plans", {})
-        names = ("anchor", "mean", *self._walk_buffers(group), how)
+        kept = ("anchor", "mean", *self._walk_buffers(group))
         plan = plans.get(id(group))
-        if plan and plan.fits(group, names):
+        if plan and plan.fits(group, kept):
             for state in plan.states:
                 state["walked"] = True
             return plan
-        starts = self._starts()
-        members = [(p, state, starts[p]) for p, state in self._walkers(group)]
-        plans[id(group)] = Plan.of(group, members, names, pack=how != "loop")
+        places = self._places()
+        members = [(p, state, places[p]) for p, state in self._walkers(group)]
+        plans[id(group)] = Plan.of(group, members, kept, self._implementation(group))
         return plans[id(group)]
-
-    def _walk_alone(
-        self,
-        p: Tensor,
-        state: State,
-        at: tuple[Index, Key],
-        group: Group,
-        walk: Walk,
-        how: Implementation,
-    ) -> None:
-        assert p.grad is not None
-        walker = numbers(state.get("walker", p))
-        self._move(walker, numbers(p.grad), state, at, group, walk, how)
-        if "walker" in state:
-            numbers(p).copy_(walker)
 
     def _move(
         self,
         walker: Tensor,
         gradient: Tensor,
         state: State,
-        at: tuple[Index, Key],
+        place: Place,
         group: Group,
         walk: Walk,
         how: Implementation,
     ) -> None:
-        """Lines 4 to 6 for a parameter, or for a pack of them and what is kept of it.
-
-        `at` says which numbers of the step's noise are theirs.
-        """
+        """Lines 4 to 6 for a parameter, or for a pack of them and what is kept of it."""
         anchor, mean = numbers(state["anchor"]), numbers(state["mean"])
         buffer = state.get("langevin_buffer") if walk.momentum else None
         held = None if buffer is None else numbers(buffer)
         strip = Strip(walker, anchor, mean, gradient, held)
-        index, key = at
-        insist = bool(group["fused"])
-        fused = how == "fused" and strip.dense()
-        if fused and langevin_kernel_(strip, index, key, walk, insist=insist):
-            return
-        noise = gaussian(walker, key, index) if walk.thermal else None
+        if how == "fused" and strip.dense():
+            key, insist = walk_key(group, place), bool(group["fused"])
+            if langevin_kernel_(strip, place.index, key, walk, insist=insist):
+                return
+        noise = walk_noise(walker, walk, group, place)
         self._descend(walker, gradient, noise, state, walk, group)
         average_(mean, walker, walk)
 

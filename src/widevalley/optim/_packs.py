@@ -16,16 +16,17 @@ from torch import Tensor
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from widevalley.optim._checked import Group, State
-from widevalley.optim._noise import WORD, Index, indices
-from widevalley.optim._tensors import local_index
+from widevalley.optim._implementation import Implementation
+from widevalley.optim._noise import WORD, indices
+from widevalley.optim._tensors import Place
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is packed."""
 FULL = 1 << 19
 """Numbers that a pack is closed at."""
 
-Member = tuple[Tensor, State, int]
-"""A parameter, its state, and the number of its first element among those of a step."""
+Member = tuple[Tensor, State, Place]
+"""A parameter, its state, and where its noise stands."""
 
 
 class Pack:
@@ -43,9 +44,8 @@ class Pack:
             name: _strip(states, name) for name in (*names, "walker") if name in states[0]
         }
         """What is kept, flat."""
-        self.start = members[0][2]
-        self.index = torch.cat([indices(start, p.numel(), p.device) for p, _, start in members])
-        """Numbers of the elements among those of a step, int32."""
+        index = [indices(place.start, p.numel(), p.device) for p, _, place in members]
+        self.place = Place(torch.cat(index), members[0][2].start)
         flat = _flat(self._params)
         self._gradient = torch.empty_like(flat)
         self._slopes = list(_parts(self._gradient, self._params))
@@ -68,15 +68,19 @@ class Pack:
 class Plan:
     """The parameters of a group that take its steps, until something about them changes."""
 
+    how: Implementation
+    switches: tuple[Any, Any]
+    """The group's `foreach` and `fused`."""
     names: tuple[str, ...]
+    """What is kept of each of its parameters."""
     params: list[Tensor]
     """The group's."""
     takes: list[bool]
     """Of each of them, whether it takes the step."""
     states: list[State]
     packs: list[Pack]
-    alone: list[tuple[Tensor, State, Index, int]]
-    """The others, each with its elements' numbers and the first of them."""
+    alone: list[Member]
+    """The others."""
     anchors: list[Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,26 +88,26 @@ class Plan:
 
     @classmethod
     def of(
-        cls, group: Group, members: Sequence[Member], names: tuple[str, ...], *, pack: bool
+        cls, group: Group, members: Sequence[Member], names: tuple[str, ...], how: Implementation
     ) -> "Plan":
         """Plan the steps of these members, whose state holds what has these names."""
         taking = {id(p) for p, _, _ in members}
         takes = [id(p) in taking for p in group["params"]]
-        small = [member for member in members if pack and _packable(*member[:2])]
-        packed = {id(p) for p, _, _ in small}
-        alone = [
-            (p, state, local_index(p, start), start)
-            for p, state, start in members
-            if id(p) not in packed
-        ]
+        small: list[Member] = []
+        alone: list[Member] = []
+        for member in members:
+            packed = how != "loop" and _packable(*member[:2])
+            (small if packed else alone).append(member)
         packs = [Pack(part, names) for kind in _kinds(small) for part in _cut(kind)]
         states = [state for _, state, _ in members]
-        return cls(names, list(group["params"]), takes, states, packs, alone)
+        params = list(group["params"])
+        return cls(how, _switches(group), names, params, takes, states, packs, alone)
 
     def fits(self, group: Group, names: tuple[str, ...]) -> bool:
         """Whether the same parameters have gradients, and their states hold the same tensors."""
         return (
             self.names == names
+            and self.switches == _switches(group)
             and len(self.params) == len(group["params"])
             and all(map(is_, self.params, group["params"]))
             and self.takes == [p.grad is not None for p in group["params"]]
@@ -112,6 +116,10 @@ class Plan:
                 for state, anchor in zip(self.states, self.anchors, strict=True)
             )
         )
+
+
+def _switches(group: Group) -> tuple[Any, Any]:
+    return group["foreach"], group["fused"]
 
 
 def _packable(p: Tensor, state: State) -> bool:
@@ -129,8 +137,8 @@ def _kinds(members: Sequence[Member]) -> Sequence[list[Member]]:
     """Members that can share a pack."""
     kinds: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
-        p, _, start = member
-        kinds[p.dtype, p.device, start // WORD].append(member)
+        p, _, place = member
+        kinds[p.dtype, p.device, place.start // WORD].append(member)
     return list(kinds.values())
 
 

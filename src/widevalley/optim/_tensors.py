@@ -1,6 +1,7 @@
 """The kinds of tensor an optimizer here accepts, and the numbers inside them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,7 +37,22 @@ def copy_(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         torch._foreach_copy_(list(targets), list(sources))
 
 
-def number(params: Sequence[Tensor]) -> dict[Tensor, int]:
+@dataclass(frozen=True)
+class Place:
+    """Where a parameter's noise stands among the numbers of a step."""
+
+    index: Index
+    """Of the elements this process holds."""
+    start: int
+    """Of the first element of the whole parameter, which the key is made for."""
+
+
+def places(params: Sequence[Tensor]) -> dict[Tensor, Place]:
+    """The place of each parameter."""
+    return {p: Place(local_index(p, start), start) for p, start in starts_of(params).items()}
+
+
+def starts_of(params: Sequence[Tensor]) -> dict[Tensor, int]:
     """The number of each parameter's first real number among those of all, in order.
 
     One that would pass a multiple of 2^32 begins there: one key is good for as many numbers.

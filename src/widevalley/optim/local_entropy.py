@@ -94,7 +94,7 @@ class LocalEntropy(AnchoredOptimizer):
         super().__init__(outer.param_groups, settings)
 
     def _walk(self, groups: list[Group]) -> None:
-        starts = self._starts()
+        places = self._places()
         moving = [(*walker, group) for group in groups for walker in self._walkers(group)]
         before = [p.clone() for p, _, _ in moving]
         etas = {p: float(g["lr"]) for g in self.inner.param_groups for p in g["params"]}
@@ -106,7 +106,7 @@ class LocalEntropy(AnchoredOptimizer):
             if walk.gamma:
                 pull = numbers(state["anchor"]) - numbers(x)
                 walker.add_(pull, alpha=walk.lr * walk.gamma)
-            noise = walk_noise(walker, walk, group, p, starts[p])
+            noise = walk_noise(walker, walk, group, places[p])
             if noise is not None:
                 walker.add_(noise, alpha=walk.thermal)
             average_(numbers(state["mean"]), walker, walk)

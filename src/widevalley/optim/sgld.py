@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 from widevalley.optim._algorithm import Walk, langevin_step_
 from widevalley.optim._checked import CheckedOptimizer, Group, State, own_arguments
 from widevalley.optim._noise import gaussian, step_key
-from widevalley.optim._tensors import is_narrow, local_index, numbers
+from widevalley.optim._tensors import is_narrow, numbers
 
 
 class SGLD(CheckedOptimizer):
@@ -69,15 +69,16 @@ class SGLD(CheckedOptimizer):
             weight_decay=float(group["weight_decay"]),
             sign=-1.0 if group["maximize"] else 1.0,
         )
-        starts = self._starts()
+        places = self._places()
         for p in group["params"]:
             if p.grad is None:
                 continue
             x = self._master(p)
             noise = None
             if walk.thermal:
-                key = step_key(group["seed"], group["worker"], group["steps"], 0, starts[p])
-                noise = gaussian(x, key, local_index(p, starts[p]))
+                place = places[p]
+                key = step_key(group["seed"], group["worker"], group["steps"], 0, place.start)
+                noise = gaussian(x, key, place.index)
             langevin_step_(x, x, numbers(p.grad), noise, None, walk)
             if is_narrow(p):
                 numbers(p).copy_(x)

@@ -12,8 +12,7 @@ from widevalley.data import Dataset
 from widevalley.optim import recompute_batch_norm
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
-from widevalley.training.feed import Carried, Feed, epoch_generator
-from widevalley.valley import BatchNormStatistics, Objective
+from widevalley.training.feed import Batch, Carried, Feed, epoch_generator
 
 CHUNK = 512
 """Samples in a forward pass of an evaluation."""
@@ -62,24 +61,15 @@ class Classification(Feed):
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
         return recompute_batch_norm(model, torch.split(spread, CHUNK))
 
-    def training_loss(
-        self,
-        model: nn.Module,
-        samples: int,
-        chunk: int,
-        *,
-        dtype: torch.dtype,
-        batch_norm: BatchNormStatistics = "running",
-    ) -> Objective:
-        """Mean cross-entropy of the first training samples."""
-        inputs, targets = (part[:samples] for part in self.splits["train_set"])
+    def training_batches(
+        self, model: nn.Module, samples: int, chunk: int
+    ) -> tuple[nn.Module, list[Batch]]:
+        """The first training samples, and the model itself."""
+        inputs, targets = self.splits["train_set"]
         if not 1 <= samples <= len(targets):
-            raise ValueError(
-                f"samples={samples}: must be from 1 to {len(self.splits['train_set'][1])}"
-            )
-        batches = zip(torch.split(inputs, chunk), torch.split(targets, chunk), strict=True)
-        loss = functional.cross_entropy
-        return Objective(model, loss, batches, dtype=dtype, batch_norm=batch_norm)
+            raise ValueError(f"samples={samples}: must be from 1 to {len(targets)}")
+        parts = (torch.split(part[:samples], chunk) for part in (inputs, targets))
+        return model, list(zip(*parts, strict=True))
 
     @torch.no_grad()
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from widevalley.training.config import RunConfig
-from widevalley.valley import BatchNormStatistics, Objective
 
+Batch = tuple[Any, Tensor]
+"""Inputs, one tensor or a tuple of arguments, and targets."""
 Carried = tuple[Tensor, ...]
 """What one batch hands to the next, detached: a recurrent network's state, else nothing."""
 
@@ -52,19 +53,13 @@ class Feed(ABC):
         """Hold batch-norm statistics of training data at the present weights."""
 
     @abstractmethod
-    def training_loss(
-        self,
-        model: nn.Module,
-        samples: int,
-        chunk: int,
-        *,
-        dtype: torch.dtype,
-        batch_norm: BatchNormStatistics = "running",
-    ) -> Objective:
-        """The mean loss over the first `samples` training samples, in batches of `chunk`.
+    def training_batches(
+        self, model: nn.Module, samples: int, chunk: int
+    ) -> tuple[nn.Module, list[Batch]]:
+        """The first `samples` training samples in batches of `chunk`, and what maps them to logits.
 
-        Of a text these are tokens, taken in whole windows and batches as they are. Raises
-        ValueError where there are fewer.
+        The training loss is their mean cross-entropy. Of a text samples are tokens, taken in whole
+        windows and batches as they are. Raises ValueError where there are fewer.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,7 @@ from widevalley.optim import recompute_batch_norm
 from widevalley.training import measures
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluating
-from widevalley.training.feed import Carried, Feed
-from widevalley.valley import BatchNormStatistics, Objective
+from widevalley.training.feed import Batch, Carried, Feed
 
 COLUMNS = 8
 """Columns that the training and validation texts are judged in; the test text is judged in one."""
@@ -86,22 +85,16 @@ class Sequences(Feed):
         return recompute_batch_norm(model, chosen, forward=forward)
 
     @torch.no_grad()
-    def training_loss(
-        self,
-        model: nn.Module,
-        samples: int,
-        chunk: int,
-        *,
-        dtype: torch.dtype,
-        batch_norm: BatchNormStatistics = "running",
-    ) -> Objective:
-        """Mean cross-entropy of the first windows, each begun where the one before left off.
+    def training_batches(
+        self, model: nn.Module, samples: int, chunk: int
+    ) -> tuple[nn.Module, list[Batch]]:
+        """The first windows, each with the state that the one before left.
 
         The state is carried on as in training: given to a window, not derived through.
         """
         network, left = _recurrent(model), samples
         state: Carried = ()
-        batches: list[Any] = []
+        batches: list[Batch] = []
         with evaluating(model):
             for inputs, targets in self._windows:
                 batches.append(((inputs, *state), targets.flatten()))
@@ -109,8 +102,7 @@ class Sequences(Feed):
                 _, state = network(inputs, begun)
                 left -= targets.numel()
                 if left <= 0:
-                    plain, loss = _FromState(model), functional.cross_entropy
-                    return Objective(plain, loss, batches, dtype=dtype, batch_norm=batch_norm)
+                    return _FromState(model), batches
         raise ValueError(f"samples={samples}: must be at most {samples - left} tokens")
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from widevalley.valley.local_entropy import (
     laplace,
 )
 from widevalley.valley.matrix import Matrix, dense
-from widevalley.valley.objective import BatchNormStatistics, Objective
+from widevalley.valley.objective import BatchNormStatistics, Objective, Progress
 from widevalley.valley.operators import Dense, EmpiricalFisher, GaussNewton, Hessian
 from widevalley.valley.samplers import PSGLD, SAMPLERS, SGHMC, SGLD, SGNHT, Sampler
 from widevalley.valley.spectrum import Spectrum, exact_spectrum, probed_values
@@ -49,6 +49,7 @@ __all__ = [
     "Matrix",
     "NotMixed",
     "Objective",
+    "Progress",
     "Quadratic",
     "Sampler",
     "Slice",

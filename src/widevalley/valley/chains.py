@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from widevalley.valley.exact_entropy import check_scope
-from widevalley.valley.objective import Objective
+from widevalley.valley.objective import Objective, Progress
 from widevalley.valley.samplers import Sampler
 from widevalley.valley.store import read_arrays, write_arrays
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

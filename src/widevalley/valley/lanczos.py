@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from widevalley.valley.memory import check_room
+from widevalley.valley.objective import Progress
 from widevalley.valley.operators import Symmetric
 from widevalley.valley.store import read_arrays, write_arrays
 
-Progress = Callable[[int, int], None]
-"""Told how much of the work is done, and of how much."""
 LOOK = 10
 """Steps between looks at the bounds."""
 EXHAUSTED = 1e-12

@@ -5,7 +5,7 @@ Points are evaluated one by one over the objective's batches; a slice of k point
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley.objective import Objective
+from widevalley.valley.objective import Objective, Progress
 from widevalley.valley.store import read_arrays, write_arrays
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ have rows of zeros; they are told apart beforehand and take no room.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,14 +17,12 @@ from torch import Tensor
 
 from widevalley.valley.linear_layer import LinearLayer, largest_linear_layer
 from widevalley.valley.memory import check_room
+from widevalley.valley.objective import Progress
 from widevalley.valley.operators import Curvature, Hessian
 
 COLUMNS = 32
 """Columns in one product; more are no faster and take more memory."""
 PROBES = 3
-
-Progress = Callable[[int, int], None]
-"""Told how much of the work is done, and of how much."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ Weights = dict[str, Tensor]
 """Tensors by parameter name."""
 Batch = tuple[Any, Tensor]
 """Inputs and targets."""
+Progress = Callable[[int, int], None]
+"""Told how much of the work is done, and of how much."""
 BatchNormStatistics = Literal["running", "batch"]
 """Which statistics batch norm uses: its running ones, or each batch's own."""
 

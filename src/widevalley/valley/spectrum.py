@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from widevalley.valley.eigenvalues import SpectrumError, eigenvalues_
-from widevalley.valley.matrix import Matrix, Progress, dense
+from widevalley.valley.matrix import Matrix, dense
+from widevalley.valley.objective import Progress
 from widevalley.valley.operators import Curvature
 from widevalley.valley.store import read_arrays, write_arrays
 
