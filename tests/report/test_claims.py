@@ -133,6 +133,12 @@ def test_the_studies(tmp_path):
     assert found[ANNEALING] == "holds"
     assert found[RATES] == "holds"
     assert "usable to 3 against 1" in rows(tmp_path, RATES)[0]
+    lost = tmp_path / "studies/lenet/sweeps/sgd/optimizer.lr=10/seed-0"
+    lost.mkdir(parents=True)
+    (lost / "config.json").write_text("{}")
+    RunFolder(lost).note_divergence(20)
+    verdicts(tmp_path)
+    assert "lr=3 1.40 ± 0.01 (3), lr=10 diverged" in rows(tmp_path, RATES)[0]
 
 
 def test_width_is_read_from_flatness(tmp_path):

@@ -7,7 +7,14 @@ import random
 import pytest
 from rich.console import Console
 
-from widevalley.report import find_groups, markdown_table, rich_table, run_cells, write_results
+from widevalley.report import (
+    diverged_in,
+    find_groups,
+    markdown_table,
+    rich_table,
+    run_cells,
+    write_results,
+)
 from widevalley.report.groups import Summary, summarise
 from widevalley.training import RunFolder
 
@@ -141,3 +148,14 @@ def test_a_split_may_be_chosen(tmp_path):
     write_run(tmp_path / "tested", "sgd", 0, [9.0, 3.0])
     with pytest.raises(ValueError, match="split=validation: sgd was not judged on it"):
         find_groups(tmp_path / "tested", split="validation")
+
+
+def test_runs_that_diverged_are_told_and_kept(runs, tmp_path):
+    lost = runs / "sgd-10" / "seed-0"
+    lost.mkdir(parents=True)
+    (lost / "config.json").write_text("{}")
+    assert not diverged_in(runs)
+    RunFolder(lost).note_divergence(20)
+    table, _ = write_results(find_groups(runs), "Digits", tmp_path / "kept", diverged_in(runs))
+    assert "| sgd-10 | 1 | diverged |" in table.read_text()
+    assert diverged_in(tmp_path / "kept")[0].path == tmp_path / "kept/sgd-10/seed-0"

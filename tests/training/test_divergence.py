@@ -1,5 +1,6 @@
 """A loss that is no longer finite stops the run by name, with the last good state kept."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,6 +19,18 @@ def test_names_steps_and_settings(task, config, tmp_path):
     assert '"lr": 1000000.0' in message
     assert "no checkpoint yet" in message
     assert not (tmp_path / "checkpoint.pt").exists()
+    assert json.loads((tmp_path / "diverged.json").read_text()) == {"gradients": 20}
+
+
+def test_a_run_that_starts_again_has_not_diverged_yet(task, config, tmp_path):
+    folder = RunFolder(tmp_path)
+    run(task, config, tmp_path)
+    assert not folder.diverged
+    folder.note_divergence(20)
+    assert folder.diverged
+    (tmp_path / "metrics.jsonl").unlink()
+    run(task, config, tmp_path)
+    assert not folder.diverged
 
 
 def test_keeps_the_last_good_checkpoint(monkeypatch, task, config, tmp_path):

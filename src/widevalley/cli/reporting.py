@@ -11,6 +11,7 @@ from widevalley.cli.flags import UsageError, command, first, leading, parse
 from widevalley.cli.terminal import show
 from widevalley.experiments import PAPER, RECIPES, small
 from widevalley.report import (
+    diverged_in,
     find_groups,
     keep_reproduction,
     rich_table,
@@ -67,11 +68,12 @@ def report(arguments: list[str]) -> None:
     about = "Reads run folders alone."
     told = parse(ReportFlags, ReportFlags(), flags, "report FOLDER", about, switches=True)
     groups = find_groups(Path(name), unfinished=told.unfinished, split=told.split)
+    diverged = diverged_in(Path(name))
     recipe = groups[0].folders[0].config["recipe"]
     title = RECIPES[recipe].title if recipe in RECIPES else recipe
-    show(rich_table(run_cells(groups), title))
+    show(rich_table(run_cells(groups, diverged), title))
     if told.to:
-        table, curves = write_results(groups, title, told.to)
+        table, curves = write_results(groups, title, told.to, diverged)
         print(f"table:  {table}\ncurves: {curves}")
 
 

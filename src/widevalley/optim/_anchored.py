@@ -3,7 +3,7 @@
 Per parameter the state holds
 
     anchor      x, in float32 where the parameter is narrower
-    mean        mu, the running mean of the walk, likewise
+    mean        mu, the running mean of the walk, likewise (with ``state_dtype``: mu - x)
     walker      x', only where the parameter is narrower than float32 (else the parameter is x')
     joined      False until the parameter's first walk; till then the parameter is its own anchor
     walked      whether it took a step in the walk in progress
@@ -19,8 +19,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import StateDict
 
 from widevalley.optim._checked import CheckedOptimizer, Group, State
+from widevalley.optim._storage import new_anchor, new_buffer, new_mean, on_host, start_means
 from widevalley.optim._tensors import copy_, is_narrow, numbers
 from widevalley.optim.scoping import as_schedule
 
@@ -90,8 +92,8 @@ class AnchoredOptimizer(CheckedOptimizer):
         """Line 1: x', mu <- x."""
         for _, state in walked:
             state["walked"] = False
-        for held in ("mean", "walker"):
-            copy_((state[held], state["anchor"]) for _, state in walked if held in state)
+        start_means(state for _, state in walked)
+        copy_((s["walker"], s["anchor"]) for _, s in walked if "walker" in s)
         copy_((p, state["anchor"]) for p, state in walked)
 
     # --- walker or anchor in the parameters -------------------------------------------------
@@ -142,15 +144,23 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _state_of(self, p: Tensor, group: Group) -> State:
         state: State = self.state[p]
         if not state:
-            narrow = self._widens and is_narrow(p)
-            anchor = p.detach().to(torch.float32 if narrow else p.dtype, copy=True)
-            state.update(anchor=anchor, mean=anchor.clone(), joined=False, walked=False)
-            if narrow:
-                state["walker"] = anchor.clone()
+            anchor = new_anchor(p, group, widen=self._widens)
+            mean = new_mean(p, anchor, group)
+            state.update(anchor=anchor, mean=mean, joined=False, walked=False)
+            if self._widens and is_narrow(p):
+                state["walker"] = p.detach().float()
         for name in self._buffers(group):
             if name not in state:
-                state[name] = torch.zeros_like(state["anchor"])
+                state[name] = new_buffer(p, state["anchor"], group)
         return state
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if "anchor" in self.state.get(p, {}):
+                    self.state[p]["anchor"] = on_host(self.state[p]["anchor"], group)
 
     def _buffers(self, group: Group) -> tuple[str, ...]:
         """Names of the zero-initialised tensors that the rules of this group keep."""
@@ -164,9 +174,8 @@ def scope(group: Group) -> float:
 
 def _join(p: Tensor, state: State) -> None:
     """Adopt the parameter as it is now, whatever was loaded into it since construction."""
-    for name in ("anchor", "mean", "walker"):
-        if name in state:
-            numbers(state[name]).copy_(numbers(p))
+    copy_((state[name], p) for name in ("anchor", "walker") if name in state)
+    start_means([state])
     state["joined"] = True
 
 

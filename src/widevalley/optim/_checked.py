@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._implementation import check_fused
+from widevalley.optim._storage import check_storage
 from widevalley.optim._tensors import Place, check_gradient, check_parameter, places
 from widevalley.optim._validation import SHARED, check_group
 
@@ -83,6 +84,7 @@ class CheckedOptimizer(Optimizer, ABC):
             p = entry[1] if isinstance(entry, tuple) else entry
             check_parameter(type(self).__name__, p, f"parameter {i}")
             check_fused(group, p)
+            check_storage(group, p)
         super().add_param_group(param_group)
 
     def _set_clock(self, **values: Any) -> None:
@@ -117,8 +119,11 @@ class CheckedOptimizer(Optimizer, ABC):
         return packed
 
     def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared."""
-        growths = [group.get("gamma_growth") for group in self.param_groups]
+        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared.
+
+        A setting that it does not name stays as it is.
+        """
+        before = self.param_groups
         super().load_state_dict(state_dict)
         saved = [key for group in state_dict["param_groups"] for key in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
@@ -126,9 +131,9 @@ class CheckedOptimizer(Optimizer, ABC):
             for name, value in state_dict["state"].get(key, {}).items():
                 if isinstance(value, Tensor):
                     self.state[p][name] = value.detach().to(p.device, copy=True)
-        for group, growth in zip(self.param_groups, growths, strict=True):
-            if growth is not None:
-                group.setdefault("gamma_growth", growth)
+        for group, old in zip(self.param_groups, before, strict=True):
+            for name, value in old.items():  # a schedule, and what an older version did not save
+                group.setdefault(name, value)
 
 
 def own_arguments(arguments: dict[str, Any]) -> Group:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.utils._triton import has_triton
 
 from widevalley.optim._algorithm import Walk
-from widevalley.optim._noise import Index, Key, indices, signed, uniforms
+from widevalley.optim._noise import Index, Key, indices, signed, uniforms, words
+from widevalley.optim._storage import Kept, halves, rounded
+from widevalley.optim._tensors import is_narrow
 
 _failed: set[str] = set()
 """Kinds of device for which making it has failed in this process."""
@@ -37,25 +39,12 @@ def _can_compile(kind: str) -> bool:
     return kind == "cpu" and any(map(shutil.which, [*named, "g++", "clang++", "c++", "cl"]))
 
 
-class Strip(NamedTuple):
-    """What a step reads and writes of a parameter or a pack of them."""
-
-    walker: Tensor
-    anchor: Tensor
-    mean: Tensor
-    gradient: Tensor
-    buffer: Tensor | None
-
-    def dense(self) -> bool:
-        """Whether all of it lies row by row in memory, and there is more than one number.
-
-        (Of one, torch would make a kernel apart.)
-        """
-        return self.walker.numel() > 1 and all(t is None or t.is_contiguous() for t in self)
+KEPT = ("walker", "anchor", "mean", "gradient", "langevin_buffer")
+"""What the kernel reads and writes, the last where there is momentum; contiguous."""
 
 
 def langevin_kernel_(
-    strip: Strip, index: Index, key: Key, walk: Walk, *, insist: bool = True
+    kept: Kept, index: Index, key: Key, rounding: Key, walk: Walk, *, insist: bool = True
 ) -> bool:
     """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
 
@@ -63,20 +52,21 @@ def langevin_kernel_(
     after all (a compiler without headers, a full disk) nothing has been written: that raises, or
     without ``insist`` is warned of once and False returned.
     """
-    walker = strip.walker
+    tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
+    walker, mean, gradient = kept["walker"], kept["mean"], kept["gradient"]
     if walker.device.type in _failed and not insist:
         return False
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
     numbers = torch.tensor(_coefficients(walk), dtype=kind)
-    words = torch.tensor([*key, signed(index) if isinstance(index, int) else 0], dtype=torch.int32)
+    first = signed(index) if isinstance(index, int) else 0
+    integers = torch.tensor([*key, first, *rounding], dtype=torch.int32)
     numbered = None if isinstance(index, int) else index
-    noisy, buffered = bool(walk.thermal), strip.buffer is not None
-    kinds = walker.dtype, strip.gradient.dtype, walker.device.type
-    kernel = _compiled(noisy, buffered, numbered is not None, *kinds)
-    flat = (None if t is None else t.view(-1) for t in strip)
-    words, numbers = (t.to(walker.device, non_blocking=True) for t in (words, numbers))
+    noisy, narrow = bool(walk.thermal), is_narrow(mean)
+    kinds = walker.dtype, gradient.dtype, walker.device.type
+    kernel = _compiled(noisy, narrow, bool(walk.momentum), numbered is not None, *kinds)
+    integers, numbers = (t.to(walker.device, non_blocking=True) for t in (integers, numbers))
     try:
-        kernel(*flat, numbered, words, numbers, noisy)
+        kernel(*tensors, numbered, integers, numbers, noisy, narrow)
     except TorchDynamoException as error:
         if insist:
             raise
@@ -125,21 +115,28 @@ def _step(
     key: Tensor,
     numbers: Tensor,
     noisy: bool,
+    narrow: bool,
 ) -> None:
     sign, decay, gamma, thermal, momentum, on_all, direct, through, apart, eta, alpha = numbers
     slope = sign * gradient.to(walker.dtype) + decay * walker
     rest = gamma * (walker - anchor)
+    if index is None:
+        index = indices(0, walker.numel(), walker.device)
+    index = index + key[3]
     if noisy:
-        if index is None:
-            index = indices(0, walker.numel(), walker.device)
-        rest = rest - thermal * _normal(index + key[3], key).to(walker.dtype)
+        rest = rest - thermal * _normal(index, key).to(walker.dtype)
+    bits = halves(*words(index, key[4:])) if narrow else ()
     if buffer is None:
         moved = walker - eta * (slope + rest)
     else:
-        filled = momentum * buffer + slope + on_all * rest
+        filled = momentum * buffer.to(walker.dtype) + slope + on_all * rest
         moved = walker - eta * (direct * slope + through * filled + apart * rest)
-        buffer.copy_(filled)
-    mean.copy_(mean + alpha * (moved - mean))
+        buffer.copy_(rounded(filled, bits[1]) if narrow else filled)
+    if narrow:
+        drift = mean.to(walker.dtype)
+        mean.copy_(rounded(drift + alpha * (moved - anchor - drift), bits[0]))
+    else:
+        mean.copy_(mean + alpha * (moved - mean))
     walker.copy_(moved)
 
 

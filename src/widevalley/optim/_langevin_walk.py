@@ -1,6 +1,7 @@
 """The walk of EntropySGD and EntropyAdam: lines 1 to 6 of Algorithm 1."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -9,10 +10,14 @@ from widevalley.optim._algorithm import Walk, average_, langevin_step_
 from widevalley.optim._anchored import AnchoredOptimizer, scope
 from widevalley.optim._checked import Group, State
 from widevalley.optim._implementation import Implementation, implementation
-from widevalley.optim._kernel import Strip, langevin_kernel_
+from widevalley.optim._kernel import langevin_kernel_
 from widevalley.optim._noise import Key, gaussian, step_key
 from widevalley.optim._packs import Plan
+from widevalley.optim._storage import Kept, blocks, dense, loaded
 from widevalley.optim._tensors import Place, numbers
+
+INNER, OUTER = 1, 2
+"""What the rounding of a step is keyed by, beside its noise."""
 
 
 def walk_settings(group: Group, eta: float) -> Walk:
@@ -35,11 +40,11 @@ def walk_settings(group: Group, eta: float) -> Walk:
     )
 
 
-def walk_key(group: Group, place: Place) -> Key:
-    """The key of this step's noise."""
+def walk_key(group: Group, place: Place, *purpose: int) -> Key:
+    """The key of this step's noise, or of something else that is random in it."""
     names = ("seed", "worker", "outer_step", "inner_step")
     seed, worker, outer, inner = (group[name] for name in names)
-    return step_key(seed, worker, outer, inner, place.start)
+    return step_key(seed, worker, outer, inner, place.start, *purpose)
 
 
 def walk_noise(walker: Tensor, walk: Walk, group: Group, place: Place) -> Tensor | None:
@@ -91,30 +96,39 @@ class LangevinWalk(AnchoredOptimizer):
         how: Implementation,
     ) -> None:
         """Lines 4 to 6 for a parameter, or for a pack of them and what is kept of it."""
-        anchor, mean = numbers(state["anchor"]), numbers(state["mean"])
-        buffer = state.get("langevin_buffer") if walk.momentum else None
-        held = None if buffer is None else numbers(buffer)
-        strip = Strip(walker, anchor, mean, gradient, held)
-        if how == "fused" and strip.dense():
-            key, insist = walk_key(group, place), bool(group["fused"])
-            if langevin_kernel_(strip, place.index, key, walk, insist=insist):
-                return
-        noise = walk_noise(walker, walk, group, place)
-        self._descend(walker, gradient, noise, state, walk, group)
-        average_(mean, walker, walk)
+        names = ("anchor", "mean", *self._walk_buffers(group))
+        whole: Kept = {"walker": walker, "gradient": gradient}
+        whole |= {name: numbers(state[name]) for name in names}
+        here = whole["anchor"].device == walker.device
+        fused = how == "fused" and dense(whole) and walker.numel() > 1
+        key, insist = walk_key(group, place), bool(group["fused"])
+        rounding = walk_key(group, place, INNER) if group["state_dtype"] else key
+        for part, at in blocks(whole, place, walker.numel() if fused and here else 0):
+            part["anchor"] = part["anchor"].to(walker.device, non_blocking=True)
+            if fused and langevin_kernel_(part, at.index, key, rounding, walk, insist=insist):
+                continue
+            noise = walk_noise(part["walker"], walk, group, at)
+            with loaded(part, walker.device, rounding, at, names[1:]) as held:
+                self._descend(held, noise, walk, group, state)
+                average_(held["mean"], held["walker"], walk)
 
     def _descend(
-        self,
-        walker: Tensor,
-        gradient: Tensor,
-        noise: Tensor | None,
-        state: State,
-        walk: Walk,
-        group: Group,
+        self, held: Kept, noise: Tensor | None, walk: Walk, group: Group, state: State
     ) -> None:
-        """Lines 4 and 5, line by line."""
-        buffer = numbers(state["langevin_buffer"]) if walk.momentum else None
-        langevin_step_(walker, numbers(state["anchor"]), gradient, noise, buffer, walk)
+        """Lines 4 and 5, line by line, for a block of what is kept."""
+        buffer = held["langevin_buffer"] if walk.momentum else None
+        langevin_step_(held["walker"], held["anchor"], held["gradient"], noise, buffer, walk)
+
+    def _anchors(self, group: Group) -> Iterator[tuple[Kept, State]]:
+        """What the outer step of each parameter that walked reads and writes, block by block."""
+        places, walk = self._places(), self._walk_buffers(group)
+        buffers = [name for name in self._buffers(group) if name not in walk]
+        for p, state in self._walked(group):
+            whole = {name: numbers(state[name]) for name in ("anchor", "mean", *buffers)}
+            for part, at in blocks(whole, places[p]):
+                key = walk_key(group, at, OUTER)
+                with loaded(part, p.device, key, at, ("anchor", *buffers)) as held:
+                    yield held, state
 
     def _implementation(self, group: Group) -> Implementation:
         return implementation(group)
@@ -134,8 +148,7 @@ class LangevinWalk(AnchoredOptimizer):
                 torch._foreach_zero_(kept)
 
 
-def pseudo_gradient(state: State, group: Group) -> Tensor:
+def pseudo_gradient(held: Kept, group: Group) -> Tensor:
     """x - mu, times gamma with ``scale_by_gamma``, made in the storage of mu."""
-    mean = numbers(state["mean"])
-    mean.neg_().add_(numbers(state["anchor"]))
+    mean = held["mean"].neg_().add_(held["anchor"])
     return mean.mul_(scope(group)) if group["scale_by_gamma"] else mean

@@ -35,22 +35,32 @@ def mix(*key: int) -> int:
     return state >> 1
 
 
-def step_key(seed: int, worker: int, outer_step: int, inner_step: int, start: int = 0) -> Key:
-    """The key of one step for the numbers from `start` on, up to the next multiple of 2^32."""
-    first = mix(seed, worker, outer_step, inner_step, start // WORD)
+def step_key(
+    seed: int, worker: int, outer_step: int, inner_step: int, start: int = 0, *purpose: int
+) -> Key:
+    """The key of one step for the numbers from `start` on, up to the next multiple of 2^32.
+
+    Without a `purpose` it is the walk's noise.
+    """
+    first = mix(seed, worker, outer_step, inner_step, start // WORD, *purpose)
     second = mix(first, 1)
     return signed(first | 1), signed(first >> 31), signed(second)
 
 
 def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers for each index (int32; those 2^32 apart are one), float32, of 24 bits each.
+    """Two numbers for each index, float32, of 24 bits each.
 
     The first lies in (0, 1), the second in [-1/2, 1/2).
     """
-    first = _scramble(index * key[0] + key[1])
-    second = _scramble(first ^ key[2]) >> 8
+    first, second = words(index, key)
     u = ((first >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24 + 2.0**-25
-    return u, second.to(torch.float32) * 2.0**-24
+    return u, (second >> 8).to(torch.float32) * 2.0**-24
+
+
+def words(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+    """Two numbers of 32 random bits for each index (int32; those 2^32 apart are one)."""
+    first = _scramble(index * key[0] + key[1])
+    return first, _scramble(first ^ key[2])
 
 
 def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:

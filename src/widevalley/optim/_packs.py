@@ -18,10 +18,8 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from widevalley.optim._checked import Group, State
 from widevalley.optim._implementation import Implementation
 from widevalley.optim._noise import WORD, indices
-from widevalley.optim._tensors import Place
+from widevalley.optim._tensors import SMALL, Place
 
-SMALL = 1 << 15
-"""A parameter of fewer numbers is packed."""
 FULL = 1 << 19
 """Numbers that a pack is closed at."""
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from widevalley.optim._noise import WORD, Index
 
+SMALL = 1 << 15
+"""A parameter of fewer numbers is small: steps take such ones together."""
 _NARROW = (torch.float16, torch.bfloat16)
 SUPPORTED = (*_NARROW, torch.float32, torch.float64, torch.complex64, torch.complex128)
 

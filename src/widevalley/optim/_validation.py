@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -76,6 +77,12 @@ SHARED = ("langevin_steps", "seed", "worker")
 
 
 def _check_switches(group: Mapping[str, Any]) -> None:
+    if group.get("state_dtype") not in (None, torch.bfloat16):
+        raise ValueError(
+            f"state_dtype must be None or torch.bfloat16, got {group['state_dtype']!r}"
+        )
+    if group.get("offload_anchor") not in (None, True, False):
+        raise ValueError(f"offload_anchor must be True or False, got {group['offload_anchor']!r}")
     for name in ("foreach", "fused"):
         if group.get(name) not in (None, True, False):
             raise ValueError(f"{name} must be True, False or None, got {group[name]!r}")

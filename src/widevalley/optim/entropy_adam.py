@@ -1,5 +1,6 @@
 """EntropyAdam: Algorithm 1 with Adam in the outer loop, and in the walk where asked."""
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -7,7 +8,7 @@ from widevalley.optim._algorithm import Walk, adam_step_, pull_
 from widevalley.optim._checked import Group, State, own_arguments
 from widevalley.optim._implementation import Implementation
 from widevalley.optim._langevin_walk import LangevinWalk, pseudo_gradient
-from widevalley.optim._tensors import numbers
+from widevalley.optim._storage import Kept
 from widevalley.optim.scoping import Schedule
 
 
@@ -32,7 +33,8 @@ class EntropyAdam(LangevinWalk):
         langevin_betas: decay of the walk's moments, each in [0, 1), or None for momentum.
         weight_decay, langevin_steps, langevin_lr, langevin_momentum, langevin_nesterov,
         momentum_on_all, reset_momentum, gamma, gamma_growth, noise, averaging, scale_by_gamma,
-        seed, worker, maximize: as for `EntropySGD`, in the paper's convention.
+        seed, worker, maximize, foreach, fused, state_dtype, offload_anchor: as for `EntropySGD`,
+            in the paper's convention.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -65,31 +67,33 @@ class EntropyAdam(LangevinWalk):
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
+        state_dtype: torch.dtype | None = None,
+        offload_anchor: bool = False,
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 
+    def _walk(self, groups: list[Group]) -> None:
+        for group in groups:
+            for _, state in self._walkers(group) if group["langevin_betas"] else ():
+                state["langevin_updates"] = state.get("langevin_updates", 0) + 1
+        super()._walk(groups)
+
     def _descend(
-        self,
-        walker: Tensor,
-        gradient: Tensor,
-        noise: Tensor | None,
-        state: State,
-        walk: Walk,
-        group: Group,
+        self, held: Kept, noise: Tensor | None, walk: Walk, group: Group, state: State
     ) -> None:
         if group["langevin_betas"] is None:
-            super()._descend(walker, gradient, noise, state, walk, group)
+            super()._descend(held, noise, walk, group, state)
             return
-        gradient = gradient.to(walker.dtype).mul(walk.sign)
+        walker = held["walker"]
+        gradient = held["gradient"].to(walker.dtype).mul(walk.sign)
         if walk.weight_decay:
             gradient.add_(walker, alpha=walk.weight_decay)
-        pull_(walker, numbers(state["anchor"]), walk, pull=True, decay=False)
-        state["langevin_updates"] = state.get("langevin_updates", 0) + 1
+        pull_(walker, held["anchor"], walk, pull=True, decay=False)
         adam_step_(
             walker,
             gradient,
-            numbers(state["langevin_exp_avg"]),
-            numbers(state["langevin_exp_avg_sq"]),
+            held["langevin_exp_avg"],
+            held["langevin_exp_avg_sq"],
             state["langevin_updates"],
             lr=walk.lr,
             betas=group["langevin_betas"],
@@ -102,11 +106,12 @@ class EntropyAdam(LangevinWalk):
         for group in groups:
             for _, state in self._walked(group):
                 state["updates"] = state.get("updates", 0) + 1
+            for held, state in self._anchors(group):
                 adam_step_(
-                    numbers(state["anchor"]),
-                    pseudo_gradient(state, group),
-                    numbers(state["exp_avg"]),
-                    numbers(state["exp_avg_sq"]),
+                    held["anchor"],
+                    pseudo_gradient(held, group),
+                    held["exp_avg"],
+                    held["exp_avg_sq"],
                     state["updates"],
                     lr=float(group["lr"]),
                     betas=group["betas"],

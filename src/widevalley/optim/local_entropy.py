@@ -114,7 +114,7 @@ class LocalEntropy(AnchoredOptimizer):
     def _move_anchors(self, groups: list[Group]) -> None:
         moving = [(p, state, group) for group in groups for p, state in self._walked(group)]
         for p, state, group in moving:
-            pseudo_gradient(state, group)
+            pseudo_gradient({name: numbers(state[name]) for name in ("anchor", "mean")}, group)
             numbers(p).copy_(numbers(state["anchor"]))
         with _gradients(_parameters(self), {p: state["mean"] for p, state, _ in moving}):
             self.outer.step()

@@ -3,7 +3,7 @@
 from widevalley.report.claims import write_claims
 from widevalley.report.curves import draw_curves
 from widevalley.report.flatness import draw_flatness, flatness_cells
-from widevalley.report.groups import Group, find_groups, folders_in, group_runs
+from widevalley.report.groups import Group, diverged_in, find_groups, folders_in, group_runs
 from widevalley.report.landscapes import (
     draw_line,
     draw_planes,
@@ -25,6 +25,7 @@ from widevalley.report.trials import trial_table
 
 __all__ = [
     "Group",
+    "diverged_in",
     "draw_curves",
     "draw_density",
     "draw_fisher",

@@ -25,7 +25,7 @@ from widevalley.report.evidence import (
     together,
 )
 from widevalley.report.flatness import flatness_samples
-from widevalley.report.groups import Group, folders_in, group_runs
+from widevalley.report.groups import Group, diverged_in, folders_in, group_runs
 from widevalley.report.results import provenance
 from widevalley.report.table import markdown_table
 
@@ -196,13 +196,10 @@ def _rates(root: Path) -> Iterator[Row]:
     for setting in ("optimizer.lr", "optimizer.langevin_lr"):
         for recipe, groups in _study(root, setting):
             if recipe in theirs:
-                yield _largest(recipe, groups, theirs[recipe])
-
-
-def _largest(recipe: str, ours: list[Group], theirs: list[Group]) -> Row:
-    a, b = _usable(ours), _usable(theirs)
-    verdict: Verdict = "holds" if a > b else "does not hold"
-    return Row(recipe, _grid(ours), _grid(theirs), f"usable to {a:g} against {b:g}", verdict)
+                a, b = _usable(groups), _usable(theirs[recipe])
+                grids = _grid(groups), _grid(theirs[recipe])
+                verdict: Verdict = "holds" if a > b else "does not hold"
+                yield Row(recipe, *grids, f"usable to {a:g} against {b:g}", verdict)
 
 
 def _usable(groups: list[Group]) -> float:
@@ -213,7 +210,12 @@ def _usable(groups: list[Group]) -> float:
 
 
 def _grid(groups: list[Group]) -> str:
-    return ", ".join(judged_by(group, _short(group.name)).shown(2) for group in groups)
+    """Every point of the sweep that the groups are of, those that diverged last."""
+    shown = [judged_by(group, _short(group.name)).shown(2) for group in groups]
+    setting, _, _ = groups[0].name.partition("=")
+    failed = {run.path.parent.name for run in diverged_in(groups[0].folders[0].path.parent.parent)}
+    points = sorted((name for name in failed if name.startswith(f"{setting}=")), key=_value)
+    return ", ".join([*shown, *(f"{_short(name)} diverged" for name in points)])
 
 
 def _wider(root: Path) -> Iterator[Row]:

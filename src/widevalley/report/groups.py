@@ -100,6 +100,12 @@ def folders_in(root: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(found, key=_seed)]
 
 
+def diverged_in(root: Path) -> list[RunFolder]:
+    """The runs at ROOT/NAME/seed-N that diverged."""
+    kinds = sorted(path for path in root.glob("*") if path.is_dir())
+    return [folder for path in kinds for folder in folders_in(path) if folder.diverged]
+
+
 def find_groups(root: Path, *, unfinished: bool = False, split: str = "") -> list[Group]:
     """The finished runs at ROOT/NAME/seed-N, the best mean first; with `unfinished` all others too.
 

@@ -12,16 +12,18 @@ from widevalley.report.groups import Group
 from widevalley.report.table import markdown_table, run_cells
 from widevalley.training import RunFolder
 
-KEPT = ("config.json", "environment.json", "metrics.jsonl")
+KEPT = ("config.json", "environment.json", "metrics.jsonl", "diverged.json")
 """What is copied of a run: everything but the checkpoint."""
 
 
-def write_report(groups: Sequence[Group], title: str, folder: Path) -> tuple[Path, Path]:
+def write_report(
+    groups: Sequence[Group], title: str, folder: Path, diverged: Sequence[RunFolder] = ()
+) -> tuple[Path, Path]:
     """Write table.md (with commands and environment) and curves.png; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     table, curves = folder / "table.md", folder / "curves.png"
     table.write_text(
-        f"# {title}\n\n{markdown_table(run_cells(groups))}\n"
+        f"# {title}\n\n{markdown_table(run_cells(groups, diverged))}\n"
         "Mean over seeds ± standard error of the mean, at the last gradient evaluation; "
         f"seconds are those of the whole run, evaluations included.\n\n{provenance(groups)}"
     )
@@ -29,14 +31,16 @@ def write_report(groups: Sequence[Group], title: str, folder: Path) -> tuple[Pat
     return table, curves
 
 
-def write_results(groups: Sequence[Group], title: str, folder: Path) -> tuple[Path, Path]:
+def write_results(
+    groups: Sequence[Group], title: str, folder: Path, diverged: Sequence[RunFolder] = ()
+) -> tuple[Path, Path]:
     """Copy the runs into `folder`/NAME/seed-N without checkpoints, and report on them there.
 
     Raises ValueError, before anything is written, where `folder` already holds other runs.
     """
-    runs = [run for group in groups for run in group.folders]
+    runs = [*(run for group in groups for run in group.folders), *diverged]
     keep_runs({run: folder / run.path.parent.name / run.path.name for run in runs})
-    return write_report(groups, title, folder)
+    return write_report(groups, title, folder, diverged)
 
 
 def keep_runs(targets: Mapping[RunFolder, Path]) -> None:

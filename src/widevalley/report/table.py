@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from widevalley.report.groups import Group
+from widevalley.training import RunFolder
 
 Cells = tuple[list[str], list[list[str]]]
 """Heads and rows; the first column is text, the others numbers."""
 
 
-def run_cells(groups: Sequence[Group]) -> Cells:
-    """One row a group of runs."""
+def run_cells(groups: Sequence[Group], diverged: Sequence[RunFolder] = ()) -> Cells:
+    """One row a group of runs, and below them one for each kind of run that diverged."""
     splits = {group.split for group in groups}
     split = splits.pop() if len(splits) == 1 else "test or validation"
     heads = ["run", "seeds", f"{split} {groups[0].measure.title}", f"{split} loss, nats"]
     heads += ["gradients", "seconds"]
-    return heads, [_row(group) for group in groups]
+    counts = Counter(run.path.parent.name for run in diverged)
+    failed = [[name, str(count), "diverged", "", "", ""] for name, count in counts.items()]
+    return heads, [_row(group) for group in groups] + failed
 
 
 def _row(group: Group) -> list[str]:

@@ -4,6 +4,7 @@ config.json        recipe and settings, all resolved
 environment.json   one entry a start: versions, device, commit, command
 metrics.jsonl      one record a line; the last record of a finished run is marked "final"
 checkpoint.pt      the state to go on from
+diverged.json      only where the loss ceased to be finite: after how many gradients
 """
 
 from __future__ import annotations
@@ -80,6 +81,15 @@ class RunFolder:
         records = self.records
         return bool(records) and bool(records[-1].get("final"))
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss ceased to be finite when it last ran."""
+        return (self.path / "diverged.json").exists()
+
+    def note_divergence(self, gradients: int) -> None:
+        """Note that the loss is no longer finite after as many gradients; `start` takes it back."""
+        _write(self.path / "diverged.json", {"gradients": gradients})
+
     def check(self, config: dict[str, Any]) -> None:
         """Raise RunConflict where the folder holds a run of other settings than `config`."""
         if not self.begun:
@@ -111,6 +121,7 @@ class RunFolder:
         """Make the folder this run's own, and note one more start of it."""
         self.check(config)
         self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "diverged.json").unlink(missing_ok=True)
         _write(self.path / "config.json", config)
         _write(self.path / "environment.json", [*self.environments, environment])
 

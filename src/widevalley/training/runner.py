@@ -128,6 +128,8 @@ class _Run:
         raise Interrupted(f"stopped at {done}; the same command goes on ({self.folder.path})")
 
     def diverged(self) -> Diverged:
+        """Note it in the folder, and make the error that says so."""
+        self.folder.note_divergence(self.loop.gradients)
         first, last = self.known_good + 1, self.loop.gradients
         settings = json.dumps(self.config.as_dict()["optimizer"])
         kept = self.folder.path / "checkpoint.pt"
