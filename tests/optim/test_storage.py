@@ -12,9 +12,8 @@ from torch import nn
 from tests.optim.test_implementations import LOOP, WAYS, parameters, skip_without_compiler, walked
 from widevalley import EntropyAdam, EntropySGD
 from widevalley.optim import _storage
-from widevalley.optim._noise import step_key
-from widevalley.optim._storage import halves, random_bits, rounded
-from widevalley.optim._tensors import Place
+from widevalley.optim._noise import gaussian, step_key
+from widevalley.optim._storage import rounded, rounding_bits
 
 EVERY_WAY = {**WAYS, "loop": LOOP}
 every_way = pytest.mark.parametrize("way", EVERY_WAY)
@@ -30,8 +29,9 @@ RULES = pytest.mark.parametrize(
 )
 
 
-def bits_of(count, nth=0):
-    return random_bits(Place(0, 0), torch.empty(count), step_key(0, 0, 0, 0, 0, 1), nth)
+def bits_of(count, key=None):
+    index = torch.arange(count, dtype=torch.int32)
+    return rounding_bits(index, key or step_key(0, 0, 0, 0, 0, 1))
 
 
 @pytest.mark.parametrize("value", [1.0, 1 + 2**-8, 0.1, -0.1, 1e-20, -3e30, 1e-42])
@@ -54,14 +54,14 @@ def test_what_is_not_finite_stays_so():
     assert bool(found[2].isnan())
 
 
-def test_the_four_halves_are_independent():
-    """Correlations of 2^18 uniform numbers, to 4.5 sigma."""
-    made = torch.stack([bits_of(1 << 18, nth).double() / 2**16 for nth in range(4)])
-    assert made.mean(dim=1).sub(0.5).abs().max() < 4.5 * (1 / 12) ** 0.5 / 2**9
-    off = torch.corrcoef(made) - torch.eye(4)
-    assert off.abs().max() < 4.5 / 2**9
-    first, second = torch.tensor([0x12345678]), torch.tensor([-1])
-    assert [int(h) for h in halves(first, second)] == [0x5678, 0x1234, 0xFFFF, 0xFFFF]
+def test_rounding_is_independent_of_the_noise():
+    """Of noise and of its square and size, correlations over 2^20 numbers, to 4.5 sigma."""
+    count, key = 1 << 20, step_key(0, 0, 0, 0)
+    bits = bits_of(count, key).double() / 2**16
+    noise = gaussian(torch.empty(count, dtype=torch.float64), key)
+    made = torch.stack([bits, noise, noise**2, noise.abs()])
+    assert abs(bits.mean() - 0.5) < 4.5 * (1 / 12) ** 0.5 / 2**10
+    assert torch.corrcoef(made)[0, 1:].abs().max() < 4.5 / 2**10
 
 
 @every_way

@@ -18,8 +18,8 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.utils._triton import has_triton
 
 from widevalley.optim._algorithm import Walk
-from widevalley.optim._noise import Index, Key, indices, signed, uniforms, words
-from widevalley.optim._storage import Kept, halves, rounded
+from widevalley.optim._noise import Index, Key, indices, signed, uniforms
+from widevalley.optim._storage import Kept, rounded, rounding_bits
 from widevalley.optim._tensors import is_narrow
 
 _failed: set[str] = set()
@@ -44,7 +44,7 @@ KEPT = ("walker", "anchor", "mean", "gradient", "langevin_buffer")
 
 
 def langevin_kernel_(
-    kept: Kept, index: Index, key: Key, rounding: Key, walk: Walk, *, insist: bool = True
+    kept: Kept, index: Index, key: Key, walk: Walk, *, insist: bool = True
 ) -> bool:
     """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
 
@@ -59,7 +59,7 @@ def langevin_kernel_(
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
     numbers = torch.tensor(_coefficients(walk), dtype=kind)
     first = signed(index) if isinstance(index, int) else 0
-    integers = torch.tensor([*key, first, *rounding], dtype=torch.int32)
+    integers = torch.tensor([*key, first], dtype=torch.int32)
     numbered = None if isinstance(index, int) else index
     noisy, narrow = bool(walk.thermal), is_narrow(mean)
     kinds = walker.dtype, gradient.dtype, walker.device.type
@@ -125,16 +125,16 @@ def _step(
     index = index + key[3]
     if noisy:
         rest = rest - thermal * _normal(index, key).to(walker.dtype)
-    bits = halves(*words(index, key[4:])) if narrow else ()
+    bits = rounding_bits(index, key) if narrow else index
     if buffer is None:
         moved = walker - eta * (slope + rest)
     else:
         filled = momentum * buffer.to(walker.dtype) + slope + on_all * rest
         moved = walker - eta * (direct * slope + through * filled + apart * rest)
-        buffer.copy_(rounded(filled, bits[1]) if narrow else filled)
+        buffer.copy_(rounded(filled, bits) if narrow else filled)
     if narrow:
         drift = mean.to(walker.dtype)
-        mean.copy_(rounded(drift + alpha * (moved - anchor - drift), bits[0]))
+        mean.copy_(rounded(drift + alpha * (moved - anchor - drift), bits))
     else:
         mean.copy_(mean + alpha * (moved - mean))
     walker.copy_(moved)

@@ -16,8 +16,8 @@ from widevalley.optim._packs import Plan
 from widevalley.optim._storage import Kept, blocks, dense, loaded
 from widevalley.optim._tensors import Place, numbers
 
-INNER, OUTER = 1, 2
-"""What the rounding of a step is keyed by, beside its noise."""
+OUTER = 1
+"""What the rounding of an outer step is keyed by, beside the walk's noise."""
 
 
 def walk_settings(group: Group, eta: float) -> Walk:
@@ -102,13 +102,12 @@ class LangevinWalk(AnchoredOptimizer):
         here = whole["anchor"].device == walker.device
         fused = how == "fused" and dense(whole) and walker.numel() > 1
         key, insist = walk_key(group, place), bool(group["fused"])
-        rounding = walk_key(group, place, INNER) if group["state_dtype"] else key
         for part, at in blocks(whole, place, walker.numel() if fused and here else 0):
             part["anchor"] = part["anchor"].to(walker.device, non_blocking=True)
-            if fused and langevin_kernel_(part, at.index, key, rounding, walk, insist=insist):
+            if fused and langevin_kernel_(part, at.index, key, walk, insist=insist):
                 continue
             noise = walk_noise(part["walker"], walk, group, at)
-            with loaded(part, walker.device, rounding, at, names[1:]) as held:
+            with loaded(part, walker.device, key, at, names[1:]) as held:
                 self._descend(held, noise, walk, group, state)
                 average_(held["mean"], held["walker"], walk)
 

@@ -52,15 +52,15 @@ def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor
 
     The first lies in (0, 1), the second in [-1/2, 1/2).
     """
-    first, second = words(index, key)
+    first = word(index, key)
+    second = _scramble(first ^ key[2]) >> 8
     u = ((first >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24 + 2.0**-25
-    return u, (second >> 8).to(torch.float32) * 2.0**-24
+    return u, second.to(torch.float32) * 2.0**-24
 
 
-def words(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-    """Two numbers of 32 random bits for each index (int32; those 2^32 apart are one)."""
-    first = _scramble(index * key[0] + key[1])
-    return first, _scramble(first ^ key[2])
+def word(index: Tensor, key: Sequence[int] | Tensor) -> Tensor:
+    """32 random bits for each index (int32; those 2^32 apart are one)."""
+    return _scramble(index * key[0] + key[1])
 
 
 def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:

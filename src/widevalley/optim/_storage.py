@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim._noise import Key, indices, words
+from widevalley.optim._noise import Key, indices, word
 from widevalley.optim._tensors import SMALL, Place, copy_, is_narrow, numbers
 
 Kept = dict[str, Tensor]
@@ -52,11 +52,10 @@ def loaded(
 ) -> Iterator[Kept]:
     """What is stored as arithmetic wants it; afterwards the tensors named in `writes` are stored.
 
-    Tensors that are stored so already are handed out themselves, to be changed in place. `key`
-    rounds.
+    Tensors that are stored so already are handed out themselves, to be changed in place. The
+    others are rounded by bits of `key`, all of a place by the same.
     """
     anchor = stored["anchor"]
-    narrow = [name for name in writes if is_narrow(stored[name])]
     held = {
         name: t.to(device, anchor.dtype, non_blocking=True) if name != "gradient" else t
         for name, t in stored.items()
@@ -64,27 +63,29 @@ def loaded(
     if is_narrow(stored["mean"]):
         held["mean"].add_(held["anchor"])
     yield held
+    narrow = [name for name in writes if is_narrow(stored[name])]
     if "mean" in narrow:
         held["mean"].sub_(held["anchor"])
+    bits = _bits(place, anchor, device, key) if narrow else None
     for name in writes:
         if name in narrow:
-            bits = random_bits(place, held[name], key, narrow.index(name))
+            assert bits is not None
             stored[name].copy_(rounded(held[name], bits))
         elif held[name] is not stored[name]:
             stored[name].copy_(held[name], non_blocking=True)
 
 
-def random_bits(place: Place, like: Tensor, key: Key, nth: int) -> Tensor:
-    """16 bits for each number of `like`, other ones for each `nth` of 4."""
+def _bits(place: Place, anchor: Tensor, device: torch.device, key: Key) -> Tensor:
     index = place.index
     if isinstance(index, int):
-        index = indices(index, like.numel(), like.device)
-    return halves(*words(index, key))[nth].view(like.shape)
+        index = indices(index, anchor.numel(), device)
+    return rounding_bits(index, key).view(anchor.shape)
 
 
-def halves(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-    """Four numbers of 16 bits from two of 32."""
-    return tuple(half & 0xFFFF for word in (first, second) for half in (word, word >> 16))
+def rounding_bits(index: Tensor, key: Sequence[int] | Tensor) -> Tensor:
+    """16 random bits for each index, the higher ones those that the noise of the key leaves."""
+    bits = word(index, key)
+    return ((bits & 0xFF) << 8) | ((bits >> 8) & 0xFF)
 
 
 def rounded(t: Tensor, bits: Tensor) -> Tensor:
