@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from widevalley import EntropyAdam, EntropySGD
+from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.optim import _kernel, _packs
 from widevalley.optim._implementation import LARGE, implementation
 from widevalley.optim._kernel import available
@@ -289,3 +289,49 @@ def test_other_parameters_in_a_group_are_noticed():
     optimizer.step()
     assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
     assert not any(torch.equal(p, q) for p, q in zip(others, before, strict=True))
+
+
+@pytest.mark.parametrize("way", [*WAYS, "loop"])
+@pytest.mark.parametrize("layout", ["channels_last", "transposed", "expanded_gradient"])
+def test_how_a_parameter_lies_in_memory_changes_nothing(way, layout):
+    """Numbers and noise go by place in the tensor, not by place in memory."""
+    skip_without_compiler(way)
+
+    def run(lay):
+        (start,) = parameters([(12, 8, 20, 20)], torch.float64)
+        p = nn.Parameter(lay(start.detach()))
+        optimizer = EntropySGD(
+            [p], langevin_steps=3, noise=0.1, momentum=0.5, **{**WAYS, "loop": LOOP}[way]
+        )
+        for k in range(7):
+            slope = torch.linspace(-1, 1, 20, dtype=torch.float64).add(k).expand(p.shape)
+            p.grad = slope if layout == "expanded_gradient" else torch.empty_like(p).copy_(slope)
+            optimizer.step()
+        if lay is not torch.clone:
+            assert not p.is_contiguous()
+        return p.detach()
+
+    lays = {
+        "channels_last": lambda t: t.contiguous(memory_format=torch.channels_last),
+        "transposed": lambda t: t.transpose(0, 2).contiguous().transpose(0, 2),
+    }
+    laid = run(lays.get(layout, lays["channels_last"]))
+    torch.testing.assert_close(laid, run(torch.clone), rtol=1e-6, atol=1e-6)
+
+
+def test_sgld_and_local_entropy_draw_by_place_too():
+    def run(build, lay):
+        p = nn.Parameter(lay(torch.zeros(4, 5, 6, 7, dtype=torch.float64)))
+        optimizer = build([p])
+        for _ in range(3):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+        return p.detach()
+
+    def wrapped(params):
+        inner, outer = (torch.optim.SGD(params, lr=0.1) for _ in "io")
+        return LocalEntropy(inner, outer, noise=0.5, langevin_steps=2)
+
+    for build in (lambda params: SGLD(params, noise=0.5), wrapped):
+        laid = run(build, lambda t: t.contiguous(memory_format=torch.channels_last))
+        assert torch.equal(laid, run(build, torch.clone))

@@ -99,6 +99,7 @@ class LangevinWalk(AnchoredOptimizer):
         names = ("anchor", "mean", *self._walk_buffers(group))
         whole: Kept = {"walker": walker, "gradient": gradient}
         whole |= {name: numbers(state[name]) for name in names}
+        whole = {name: place.lay(t) for name, t in whole.items()}
         here = whole["anchor"].device == walker.device
         fused = how == "fused" and dense(whole) and walker.numel() > 1
         key, insist = walk_key(group, place), bool(group["fused"])
@@ -123,7 +124,8 @@ class LangevinWalk(AnchoredOptimizer):
         places, walk = self._places(), self._walk_buffers(group)
         buffers = [name for name in self._buffers(group) if name not in walk]
         for p, state in self._walked(group):
-            whole = {name: numbers(state[name]) for name in ("anchor", "mean", *buffers)}
+            names = ("anchor", "mean", *buffers)
+            whole = {name: places[p].lay(numbers(state[name])) for name in names}
             for part, at in blocks(whole, places[p]):
                 key = walk_key(group, at, OUTER)
                 with loaded(part, p.device, key, at, ("anchor", *buffers)) as held:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim._noise import WORD, Index
+from widevalley.optim._noise import WORD, Index, indices
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is small: steps take such ones together."""
@@ -44,14 +44,31 @@ class Place:
     """Where a parameter's noise stands among the numbers of a step."""
 
     index: Index
-    """Of the elements this process holds."""
+    """Of the elements this process holds, as they lie in memory."""
     start: int
     """Of the first element of the whole parameter, which the key is made for."""
+    order: tuple[int, ...] | None = None
+    """Dimensions from the outermost in memory, where that is not their own order."""
+
+    def lay(self, t: Tensor) -> Tensor:
+        """A tensor of the parameter's shape with its dimensions as the parameter has them."""
+        return t if self.order is None else t.permute(self.order)
 
 
 def places(params: Sequence[Tensor]) -> dict[Tensor, Place]:
     """The place of each parameter."""
-    return {p: Place(local_index(p, start), start) for p, start in starts_of(params).items()}
+    return {p: _place(p, start) for p, start in starts_of(params).items()}
+
+
+def _place(p: Tensor, start: int) -> Place:
+    held, index = numbers(p), local_index(p, start)
+    order = tuple(sorted(range(held.dim()), key=held.stride, reverse=True))
+    if held.is_contiguous() or not held.permute(order).is_contiguous():
+        return Place(index, start)
+    rows = index
+    if isinstance(rows, int):
+        rows = indices(rows, held.numel(), held.device)
+    return Place(rows.view(held.shape).permute(order).flatten(), start, order)
 
 
 def starts_of(params: Sequence[Tensor]) -> dict[Tensor, int]:

@@ -106,9 +106,9 @@ class LocalEntropy(AnchoredOptimizer):
             if walk.gamma:
                 pull = numbers(state["anchor"]) - numbers(x)
                 walker.add_(pull, alpha=walk.lr * walk.gamma)
-            noise = walk_noise(walker, walk, group, places[p])
+            noise = walk_noise(places[p].lay(walker), walk, group, places[p])
             if noise is not None:
-                walker.add_(noise, alpha=walk.thermal)
+                places[p].lay(walker).add_(noise, alpha=walk.thermal)
             average_(numbers(state["mean"]), walker, walk)
 
     def _move_anchors(self, groups: list[Group]) -> None:

@@ -73,15 +73,14 @@ class SGLD(CheckedOptimizer):
         for p in group["params"]:
             if p.grad is None:
                 continue
-            x = self._master(p)
-            noise = None
+            place = places[p]
+            x, noise = place.lay(self._master(p)), None
             if walk.thermal:
-                place = places[p]
                 key = step_key(group["seed"], group["worker"], group["steps"], 0, place.start)
                 noise = gaussian(x, key, place.index)
-            langevin_step_(x, x, numbers(p.grad), noise, None, walk)
+            langevin_step_(x, x, place.lay(numbers(p.grad)), noise, None, walk)
             if is_narrow(p):
-                numbers(p).copy_(x)
+                place.lay(numbers(p)).copy_(x)
 
     def _master(self, p: Tensor) -> Tensor:
         """What the steps add up in: the parameter itself, or its float32 copy."""
