@@ -155,7 +155,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         return state
 
     def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared."""
+        """Load what `state_dict` gave, bit for bit; anchors kept on the host go back there."""
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             for p in group["params"]:

@@ -52,10 +52,10 @@ def langevin_kernel_(
     after all (a compiler without headers, a full disk) nothing has been written: that raises, or
     without ``insist`` is warned of once and False returned.
     """
-    tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
     walker, mean, gradient = kept["walker"], kept["mean"], kept["gradient"]
     if walker.device.type in _failed and not insist:
         return False
+    tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
     kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
     numbers = torch.tensor(_coefficients(walk), dtype=kind)
     first = signed(index) if isinstance(index, int) else 0

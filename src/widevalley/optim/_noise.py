@@ -70,10 +70,7 @@ def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:
     block = _BLOCK if like.device.type == "cpu" else max(flat.numel(), 1)
     for begin in range(0, flat.numel(), block):
         part = flat[begin : begin + block]
-        if isinstance(index, int):
-            numbers = indices(index + begin, part.numel(), like.device)
-        else:
-            numbers = index[begin : begin + block]
+        numbers = listed(part_of(index, begin, block), part.numel(), like.device)
         u, x = uniforms(numbers, key)
         part.copy_(u.log_().mul_(-2).sqrt_().mul_(x.mul_(2 * math.pi).cos_()))
     return made
@@ -82,6 +79,16 @@ def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:
 def indices(first: int, count: int, device: torch.device) -> Tensor:
     """int32 from ``first`` on, by two's complement where it is 2^31 or more."""
     return torch.arange(count, dtype=torch.int32, device=device) + signed(first)
+
+
+def listed(index: Index, count: int, device: torch.device) -> Tensor:
+    """The numbers of ``count`` elements, int32."""
+    return indices(index, count, device) if isinstance(index, int) else index
+
+
+def part_of(index: Index, begin: int, count: int) -> Index:
+    """The numbers of ``count`` elements from the one at ``begin`` on."""
+    return index + begin if isinstance(index, int) else index[begin : begin + count]
 
 
 def _scramble(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim._noise import Key, indices, word
+from widevalley.optim._noise import Key, listed, part_of, word
 from widevalley.optim._tensors import SMALL, Place, copy_, is_narrow, numbers
 
 Kept = dict[str, Tensor]
@@ -41,9 +41,9 @@ def blocks(kept: Kept, place: Place, size: int = 0) -> Iterator[tuple[Kept, Plac
         return
     flat = {name: t.view(-1) for name, t in kept.items()}
     for begin in range(0, count, size):
-        part = slice(begin, begin + size)
-        index = place.index + begin if isinstance(place.index, int) else place.index[part]
-        yield {name: t[part] for name, t in flat.items()}, Place(index, place.start)
+        index = part_of(place.index, begin, size)
+        part = {name: t[begin : begin + size] for name, t in flat.items()}
+        yield part, Place(index, place.start)
 
 
 @contextmanager
@@ -66,20 +66,12 @@ def loaded(
     narrow = [name for name in writes if is_narrow(stored[name])]
     if "mean" in narrow:
         held["mean"].sub_(held["anchor"])
-    bits = _bits(place, anchor, device, key) if narrow else None
+    if narrow:
+        bits = rounding_bits(listed(place.index, anchor.numel(), device), key).view(anchor.shape)
+        held |= {name: rounded(held[name], bits) for name in narrow}
     for name in writes:
-        if name in narrow:
-            assert bits is not None
-            stored[name].copy_(rounded(held[name], bits))
-        elif held[name] is not stored[name]:
+        if held[name] is not stored[name]:
             stored[name].copy_(held[name], non_blocking=True)
-
-
-def _bits(place: Place, anchor: Tensor, device: torch.device, key: Key) -> Tensor:
-    index = place.index
-    if isinstance(index, int):
-        index = indices(index, anchor.numel(), device)
-    return rounding_bits(index, key).view(anchor.shape)
 
 
 def rounding_bits(index: Tensor, key: Sequence[int] | Tensor) -> Tensor:

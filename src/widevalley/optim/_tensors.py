@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim._noise import WORD, Index, indices
+from widevalley.optim._noise import WORD, Index, listed
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is small: steps take such ones together."""
@@ -65,9 +65,7 @@ def _place(p: Tensor, start: int) -> Place:
     order = tuple(sorted(range(held.dim()), key=held.stride, reverse=True))
     if held.is_contiguous() or not held.permute(order).is_contiguous():
         return Place(index, start)
-    rows = index
-    if isinstance(rows, int):
-        rows = indices(rows, held.numel(), held.device)
+    rows = listed(index, held.numel(), held.device)
     return Place(rows.view(held.shape).permute(order).flatten(), start, order)
 
 

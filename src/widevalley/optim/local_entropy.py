@@ -101,15 +101,15 @@ class LocalEntropy(AnchoredOptimizer):
         with _gradients(_parameters(self), {p: p.grad for p, _, _ in moving}):
             self.inner.step()
         for (p, state, group), x in zip(moving, before, strict=True):
-            walk = walk_settings(group, etas[p])
-            walker = numbers(p)
+            walk, place = walk_settings(group, etas[p]), places[p]
+            tensors = (p, state["anchor"], state["mean"], x)
+            walker, anchor, mean, start = (place.lay(numbers(t)) for t in tensors)
             if walk.gamma:
-                pull = numbers(state["anchor"]) - numbers(x)
-                walker.add_(pull, alpha=walk.lr * walk.gamma)
-            noise = walk_noise(places[p].lay(walker), walk, group, places[p])
+                walker.add_(anchor - start, alpha=walk.lr * walk.gamma)
+            noise = walk_noise(walker, walk, group, place)
             if noise is not None:
-                places[p].lay(walker).add_(noise, alpha=walk.thermal)
-            average_(numbers(state["mean"]), walker, walk)
+                walker.add_(noise, alpha=walk.thermal)
+            average_(mean, walker, walk)
 
     def _move_anchors(self, groups: list[Group]) -> None:
         moving = [(p, state, group) for group in groups for p, state in self._walked(group)]
