@@ -229,6 +229,15 @@ def test_a_damaged_checkpoint_is_refused_by_name(monkeypatch, task, config, tmp_
         run(task, config, tmp_path)
 
 
+def test_what_is_left_to_the_machine_is_as_the_run_was_begun(
+    task, config, tmp_path, without_network
+):
+    run(task, replace(config, threads=1, precision="bf16-mixed"), tmp_path)
+    run(without_network, replace(config, threads=0, precision="auto"), tmp_path)
+    with pytest.raises(RunConflict, match=r"threads 1 there, 2 now"):
+        run(without_network, replace(config, threads=2, precision="auto"), tmp_path)
+
+
 def test_config_says_what_auto_meant(task, config, tmp_path):
     config = replace(config, threads=0)
     folder = run(task, config, tmp_path)

@@ -132,6 +132,18 @@ def test_float32_products_are_close():
     torch.testing.assert_close((rough @ v.float()).double(), exact @ v, rtol=1e-4, atol=1e-6)
 
 
+def test_memory_order_changes_nothing():
+    """vmap has no derivatives of max-pooling in channels_last (torch 2.13)."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3, 3))
+    x, y = torch.randn(5, 2, 4, 4), torch.randint(3, (5,))
+    plain = Hessian(Objective(module, nn.CrossEntropyLoss(), [(x, y)], dtype=torch.float64))
+    moved = module.to(memory_format=torch.channels_last)
+    batch = x.contiguous(memory_format=torch.channels_last), y
+    operator = Hessian(Objective(moved, nn.CrossEntropyLoss(), [batch], dtype=torch.float64))
+    torch.testing.assert_close(operator @ identity(plain), plain @ identity(plain))
+
+
 class Noisy(nn.Module):
     def __init__(self):
         super().__init__()

@@ -41,15 +41,13 @@ def reproduce(
     """
     left = []
     with Bars() as bars:
-        for recipe, name, config in _runs(recipes, variants, seeds, threads):
+        for recipe, name, config in _runs(recipes, variants, seeds):
             folder = RunFolder(run_path(root, recipe, name, seed=config.seed))
             said = f"{recipe.name} {name} seed {config.seed}"
             try:
-                config = _as_begun(config, folder)
-                folder.check({"recipe": recipe.name, **config.as_dict()})
-                if not folder.finished:
-                    bar = bars.run(said)
-                    run(recipe.task, config, folder.path, progress=bar, command=command)
+                config = replace(config, threads=0 if folder.begun else threads)
+                bar = None if folder.finished else bars.run(said)
+                run(recipe.task, config, folder.path, progress=bar, command=command)
             except (DataUnavailable, Diverged, RunBusy, RunConflict) as error:
                 bars.console.print(str(error), markup=False, soft_wrap=True)
                 left.append(said)
@@ -57,26 +55,18 @@ def reproduce(
 
 
 def _runs(
-    recipes: Sequence[Recipe], variants: Sequence[str], seeds: int, threads: int
+    recipes: Sequence[Recipe], variants: Sequence[str], seeds: int
 ) -> list[tuple[Recipe, str, RunConfig]]:
     known = dict.fromkeys(name for recipe in recipes for name in recipe.variants)
     if unknown := [name for name in variants if name not in known]:
         raise ValueError(f"variant {unknown[0]!r}: there are {', '.join(known)}")
     return [
-        (recipe, name, replace(config, threads=threads))
+        (recipe, name, config)
         for recipe in recipes
         for name in variants
         if name in recipe.variants
         for config in seeds_of(recipe.variant(name), seeds)
     ]
-
-
-def _as_begun(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """`config` on the hardware that the folder's run was begun on, where it holds one."""
-    if not folder.begun:
-        return config
-    begun = folder.config
-    return replace(config, **{name: begun[name] for name in ("device", "precision", "threads")})
 
 
 def small(recipe: Recipe) -> Recipe:

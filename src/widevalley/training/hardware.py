@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from widevalley.training.config import RunConfig
+
+LEFT_OPEN: dict[str, Any] = {"device": "auto", "precision": "auto", "threads": 0}
+"""Settings that are the machine's to choose, and how they say so."""
+
+
+def as_begun(config: RunConfig, begun: dict[str, Any]) -> RunConfig:
+    """Replace what is left to the machine by what a run was begun with."""
+    left = [name for name, value in LEFT_OPEN.items() if getattr(config, name) == value]
+    return replace(config, **{name: begun[name] for name in left})
 
 
 def resolve(config: RunConfig, *, prefers_bf16: bool) -> RunConfig:

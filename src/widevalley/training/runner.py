@@ -11,7 +11,7 @@ from typing import Any
 from widevalley.training.config import RunConfig
 from widevalley.training.environment import environment
 from widevalley.training.folder import Record, RunFolder
-from widevalley.training.hardware import resolve
+from widevalley.training.hardware import as_begun, resolve
 from widevalley.training.interrupt import Interrupted, InterruptFlag
 from widevalley.training.loop import Loop
 from widevalley.training.progress import RunProgress
@@ -36,7 +36,8 @@ def run(
     """Train to the end and return the run's folder; a finished run is left as it is.
 
     A run that was killed goes on from its last checkpoint and ends with the same weights and
-    metrics (but for the seconds) as one that was not. `command` is noted in environment.json.
+    metrics (but for the seconds) as one that was not. What the settings leave to the machine is as
+    the run was begun. `command` is noted in environment.json.
 
     Raises:
         RunConflict: `path` holds a run of other settings.
@@ -44,8 +45,11 @@ def run(
         Diverged: a loss or weight became NaN or infinite; the last good checkpoint is kept.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
-    config = resolve(config, prefers_bf16=task.prefers_bf16)
     folder = RunFolder(path)
+    if folder.begun:
+        config = as_begun(config, folder.config)
+    if not folder.finished:
+        config = resolve(config, prefers_bf16=task.prefers_bf16)
     settings = {"recipe": task.name, **config.as_dict()}
     folder.check(settings)
     if not folder.finished:

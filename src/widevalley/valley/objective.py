@@ -61,6 +61,8 @@ class Objective:
         if batch_norm not in ("running", "batch"):
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")
         self.module = copy.deepcopy(module).eval()
+        # vmap has no derivatives of max-pooling in any other memory order (torch 2.13).
+        self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         if dtype is not None:
             self.module.to(dtype)
         self.weights = {
@@ -170,7 +172,8 @@ class Objective:
     def _moved(self, value: Any) -> Any:
         if isinstance(value, tuple | list):
             return tuple(self._moved(part) for part in value)
-        return value.to(self.device, self.dtype if value.is_floating_point() else None)
+        moved = value.to(self.device, self.dtype if value.is_floating_point() else None)
+        return moved.contiguous()
 
 
 def _use_batch_statistics(module: nn.Module) -> None:
