@@ -144,6 +144,31 @@ def test_memory_order_changes_nothing():
     torch.testing.assert_close(operator @ identity(plain), plain @ identity(plain))
 
 
+class Sometimes(nn.Module):
+    """Uses its offset only where an input is told none, as a learned initial state."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.offset = nn.Linear(3, 3), nn.Parameter(torch.randn(3))
+        self.idle = nn.Linear(2, 5)
+
+    def forward(self, x, *offset):
+        return self.layer(torch.tanh(x + (offset[0] if offset else self.offset)))
+
+
+@pytest.mark.parametrize("kind", [Hessian, GaussNewton, EmpiricalFisher])
+def test_columns_where_a_batch_leaves_weights_out(kind):
+    """vmap with out_dims=-1 gives them shapes read from elsewhere (torch 2.13)."""
+    torch.manual_seed(0)
+    x, told, y = torch.randn(4, 3), torch.randn(4, 3), torch.randint(3, (4,))
+    batches = [(x, y), ((x, told), y)]
+    objective = Objective(Sometimes(), nn.CrossEntropyLoss(), batches, dtype=torch.float64)
+    operator = kind(objective)
+    found = operator @ identity(operator)
+    expected = torch.stack([operator @ e for e in identity(operator)], dim=1)
+    torch.testing.assert_close(found, expected)
+
+
 class Noisy(nn.Module):
     def __init__(self):
         super().__init__()

@@ -141,8 +141,8 @@ class Objective:
             total += share * self.flat(grad(self.batch_loss)(weights, *batch))
         return total
 
-    def flat(self, weights: Weights, *, columns: int = 0) -> Tensor:
-        """Concatenate tensors by parameter, the last `columns` dimensions of each kept."""
+    def flat(self, weights: Weights, *, columns: bool = False) -> Tensor:
+        """Concatenate tensors by parameter; `columns` keeps the last dimension of each."""
         parts = [weights[name] for name in self.weights]
         if columns:
             return torch.cat([part.flatten(end_dim=-2) for part in parts])

@@ -69,15 +69,19 @@ class Curvature(Symmetric):
         total = torch.zeros_like(block, device=self.device, dtype=self.dtype)
         tangents = self.objective.unflat(block.to(total))
         for k, share in enumerate(self.objective.shares):
-            total += share * self._multiplied(k, tangents, columns=block.dim() - 1)
+            total += share * self._multiplied(k, tangents, columns=block.dim() > 1)
         return total.to(block)
 
-    def _multiplied(self, k: int, tangents: Weights, *, columns: int) -> Tensor:
+    def _multiplied(self, k: int, tangents: Weights, *, columns: bool) -> Tensor:
         with self.objective.derivable():
             product = self._product_of(k)
-            if columns:
-                product = vmap(product, in_dims=-1, out_dims=-1)
-            return self.objective.flat(product(tangents), columns=columns)
+            if not columns:
+                return self.objective.flat(product(tangents))
+            # Columns come out first: where a batch does not use a weight, vmap with out_dims=-1
+            # reads memory that is not its own (torch 2.13).
+            block = vmap(product, in_dims=-1)(tangents)
+            block = {name: each.movedim(0, -1) for name, each in block.items()}
+            return self.objective.flat(block, columns=True)
 
     def _product_of(self, k: int) -> Product:
         if self._kept is None:
@@ -100,7 +104,7 @@ class Curvature(Symmetric):
             )
         ones = torch.ones(self.size, dtype=self.dtype, device=self.device) / self.size**0.5
         tangents = objective.unflat(ones)
-        first, second = (self._multiplied(0, tangents, columns=0) for _ in range(2))
+        first, second = (self._multiplied(0, tangents, columns=False) for _ in range(2))
         if not torch.equal(first, second):
             gap = float((first - second).norm() / first.norm())
             raise ValueError(
