@@ -20,6 +20,7 @@ def tiny(monkeypatch, tmp_path):
 def test_every_eigenvalue_of_a_recipe(capsys, tmp_path):
     assert main(["spectrum", "tiny", *FEW, "--probes", "7"]) == 0
     out = capsys.readouterr().out
+    assert "columns done; now their eigenvalues" in out
     assert "largest:" in out
     assert "written: runs/tiny/paper/seed-0/spectrum.svg" in out
     folder = tmp_path / "runs/tiny/paper/seed-0"

@@ -82,7 +82,7 @@ def _dispatch(arguments: list[str]) -> None:
     verb, *rest = arguments or ["--help"]
     asks = rest[:1] in (["-h"], ["--help"]) and verb != "reproduce"
     if verb in ("-h", "--help") or (verb in VERBS and asks):
-        print(HELP.format(recipes="".join(f"  {r.name:9} {r.title}\n" for r in RECIPES.values())))
+        print(HELP.format(recipes="".join(f"  {r.name:14} {r.title}\n" for r in RECIPES.values())))
     elif verb in VERBS:
         VERBS[verb](rest)
     else:

@@ -22,8 +22,11 @@ def show(table: Table) -> None:
 
 
 @contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with the time left, or a line a minute where the output is no terminal."""
+def progress_bar(unit: str, *, then: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar with the time left, or a line a minute where the output is no terminal.
+
+    `then` is said when the last is done: what goes on without a bar.
+    """
     console = Console()
     columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -36,5 +39,7 @@ def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
             if not console.is_terminal and now - said > LINE_EVERY:
                 said, left = now, (now - began) * (total - done) / done
                 console.print(f"{done:,} of {total:,} {unit}, {left:,.0f} s left")
+            if then and done == total:
+                console.print(f"{total:,} {unit} done; {then}")
 
         yield progress

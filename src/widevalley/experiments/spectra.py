@@ -61,13 +61,17 @@ def density(
     steps: int,
     probes: int,
     seed: int = 0,
+    keep_graphs: bool = False,
     progress: Progress | None = None,
     command: str = "",
 ) -> Density:
-    """The spectral density, and the extreme eigenvalues, of the Hessian at the end of a run."""
+    """The spectral density, and the extreme eigenvalues, of the Hessian at the end of a run.
+
+    `keep_graphs` is that of `Hessian`.
+    """
     began = time.monotonic()
     objective = loss_of(folder, config)
-    hessian = Hessian(objective)
+    hessian = Hessian(objective, keep_graphs=keep_graphs)
     found = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=progress)
     ends = extreme_eigenvalues(hessian, steps=steps, seed=seed)
     facts = facts_of(folder, config, objective, began, command) | {
