@@ -11,17 +11,20 @@ from widevalley.experiments.recipe import Recipe
 from widevalley.models import SmallCharLSTM, SmallLeNet, SmallMnistFC
 from widevalley.training import AdamSettings, Characters, RunConfig, SGDSettings, Task
 
-LINES, LENGTH = 256, 32
-"""The text that small-charlstm learns by heart."""
+LINES, LENGTH, COLUMNS = 256, 32, 32
+"""The text that small-charlstm learns by heart, and the columns it reads it in."""
 
 # Pixels are not shifted here, so that the weights of dark ones have no part in the loss.
 _pixels = partial(load_mnist, shifted=False)
 
 
 def _lines() -> Corpus:
-    """The first lines of War and Peace; what it is judged by are the lines after them."""
+    """The first lines of War and Peace; what it is judged by are the lines after them.
+
+    A column has one character more, which it predicts last and never reads.
+    """
     text = load_war_and_peace()
-    size = LINES * (LENGTH + 1)
+    size = LINES * LENGTH + COLUMNS
     train, after, last = (text.train[k * size : (k + 1) * size] for k in range(3))
     return Corpus(train, after, last, text.symbols)
 
@@ -52,11 +55,11 @@ SMALL_CHARLSTM = Recipe(
     variants={
         "paper": RunConfig(
             optimizer=AdamSettings(lr=1e-2),
-            epochs=3000.0,
-            batch_size=LINES,
+            epochs=6000.0,
+            batch_size=COLUMNS,
             window=LENGTH,
             schedule="cosine",
-            evaluate_every=100.0,
+            evaluate_every=200.0,
         )
     },
 )

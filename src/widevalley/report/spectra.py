@@ -36,7 +36,13 @@ def draw_spectrum(file: Path) -> list[Path]:
 
 def spectrum_cells(spectra: Sequence[Spectrum]) -> Cells:
     """One row a spectrum: shares of small eigenvalues, and the ends."""
-    heads = ["network", "eigenvalues", "test error or nats", *(f"|λ| < {m:g}" for m in SHARES)]
+    heads = [
+        "network",
+        "eigenvalues",
+        "test error or nats",
+        "loss",
+        *(f"|λ| < {m:g}" for m in SHARES),
+    ]
     heads += ["structural zeros", "largest", "most negative", "minutes", "peak GiB"]
     return heads, [_row(each) for each in spectra]
 
@@ -47,6 +53,7 @@ def _row(spectrum: Spectrum) -> list[str]:
         str(facts["recipe"]),
         f"{spectrum.size:,}",
         f"{facts['judged'][1]:.3g}",
+        f"{facts['loss']:.3g}",
         *(f"{100 * spectrum.share_below(m):.2f} %" for m in SHARES),
         f"{spectrum.structural_zeros:,}",
         f"{spectrum.values[-1]:.4g}",
