@@ -5,6 +5,7 @@ from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim.batch_norm import recompute_batch_norm
 from widevalley.optim.entropy_adam import EntropyAdam
 from widevalley.optim.entropy_sgd import EntropySGD
+from widevalley.optim.graphed_step import GraphedStep
 from widevalley.optim.local_entropy import LocalEntropy
 from widevalley.optim.sgld import SGLD
 
@@ -13,6 +14,7 @@ __all__ = [
     "AnchoredOptimizer",
     "EntropyAdam",
     "EntropySGD",
+    "GraphedStep",
     "LocalEntropy",
     "recompute_batch_norm",
     "scoping",

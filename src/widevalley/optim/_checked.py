@@ -55,10 +55,12 @@ class CheckedOptimizer(Optimizer, ABC):
             with torch.enable_grad():
                 loss = closure()
         self._check()
-        moving = [group for group in self.param_groups if float(group["lr"]) != 0]
-        if moving:
+        if moving := self._moving():
             self._step(moving)
         return loss
+
+    def _moving(self) -> list[Group]:
+        return [group for group in self.param_groups if float(group["lr"]) != 0]
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group, as torch does.

@@ -43,8 +43,23 @@ KEPT = ("walker", "anchor", "mean", "gradient", "langevin_buffer")
 """What the kernel reads and writes, the last where there is momentum; contiguous."""
 
 
+Told = tuple[Tensor, Tensor]
+"""What changes from step to step: the key and the first element's number, int32; the rates."""
+
+
+def tell(index: Index, key: Key, walk: Walk, like: Tensor) -> Told:
+    """What a kernel is told, in the host's memory, for a walker ``like`` this."""
+    first = signed(index) if isinstance(index, int) else 0
+    integers = torch.tensor([*key, first], dtype=torch.int32)
+    return integers, torch.tensor(_coefficients(walk), dtype=_kind(like))
+
+
+def _kind(like: Tensor) -> torch.dtype:
+    return torch.float64 if like.dtype == torch.float64 else torch.float32
+
+
 def langevin_kernel_(
-    kept: Kept, index: Index, key: Key, walk: Walk, *, insist: bool = True
+    kept: Kept, index: Index, told: Told, walk: Walk, *, insist: bool = True
 ) -> bool:
     """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
 
@@ -56,23 +71,19 @@ def langevin_kernel_(
     if walker.device.type in _failed and not insist:
         return False
     tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
-    kind = torch.float64 if walker.dtype == torch.float64 else torch.float32
-    numbers = torch.tensor(_coefficients(walk), dtype=kind)
-    first = signed(index) if isinstance(index, int) else 0
-    integers = torch.tensor([*key, first], dtype=torch.int32)
     numbered = None if isinstance(index, int) else index
     noisy, narrow = bool(walk.thermal), is_narrow(mean)
     kinds = walker.dtype, gradient.dtype, walker.device.type
     kernel = _compiled(noisy, narrow, bool(walk.momentum), numbered is not None, *kinds)
-    integers, numbers = (t.to(walker.device, non_blocking=True) for t in (integers, numbers))
+    integers, numbers = (t.to(walker.device, non_blocking=True) for t in told)
     try:
         kernel(*tensors, numbered, integers, numbers, noisy, narrow)
     except TorchDynamoException as error:
         if insist:
             raise
         _failed.add(walker.device.type)
-        told = str(error).partition("\n")[0]
-        warnings.warn(f"steps go without a kernel, which did not compile: {told}", stacklevel=2)
+        said = str(error).partition("\n")[0]
+        warnings.warn(f"steps go without a kernel, which did not compile: {said}", stacklevel=2)
         return False
     return True
 
@@ -93,6 +104,7 @@ def _coefficients(walk: Walk) -> list[float]:
         direct if walk.momentum_on_all and not plain else 1.0,
         walk.lr,
         walk.averaging,
+        0.0,  # so that rows of a table of these begin at multiples of 16 bytes
     ]
 
 
@@ -117,7 +129,7 @@ def _step(
     noisy: bool,
     narrow: bool,
 ) -> None:
-    sign, decay, gamma, thermal, momentum, on_all, direct, through, apart, eta, alpha = numbers
+    sign, decay, gamma, thermal, momentum, on_all, direct, through, apart, eta, alpha, _ = numbers
     slope = sign * gradient.to(walker.dtype) + decay * walker
     rest = gamma * (walker - anchor)
     if index is None:

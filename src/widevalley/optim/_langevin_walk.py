@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,9 +11,10 @@ from widevalley.optim._algorithm import Walk, average_, langevin_step_
 from widevalley.optim._anchored import AnchoredOptimizer, scope
 from widevalley.optim._checked import Group, State
 from widevalley.optim._implementation import Implementation, implementation
-from widevalley.optim._kernel import langevin_kernel_
+from widevalley.optim._kernel import Told, langevin_kernel_, tell
 from widevalley.optim._noise import Key, gaussian, step_key
 from widevalley.optim._packs import Plan
+from widevalley.optim._slots import Slots
 from widevalley.optim._storage import Kept, blocks, dense, loaded
 from widevalley.optim._tensors import Place, numbers
 
@@ -54,8 +56,17 @@ def walk_noise(walker: Tensor, walk: Walk, group: Group, place: Place) -> Tensor
     return gaussian(walker, walk_key(group, place), place.index)
 
 
+def _told(group: Group, place: Place, walker: Tensor) -> Told:
+    """What a kernel is told by the step that comes, whenever that is."""
+    walk = walk_settings(group, float(group["langevin_lr"]))
+    return tell(place.index, walk_key(group, place), walk, walker)
+
+
 class LangevinWalk(AnchoredOptimizer):
     """An anchored optimizer that walks by `langevin_step_`, or by the kernel that does the same."""
+
+    _slots: Slots | None = None
+    """Where the kernels of a captured step read what they are told."""
 
     def _walk(self, groups: list[Group]) -> None:
         for group in groups:
@@ -102,15 +113,23 @@ class LangevinWalk(AnchoredOptimizer):
         whole = {name: place.lay(t) for name, t in whole.items()}
         here = whole["anchor"].device == walker.device
         fused = how == "fused" and dense(whole) and walker.numel() > 1
-        key, insist = walk_key(group, place), bool(group["fused"])
         for part, at in blocks(whole, place, walker.numel() if fused and here else 0):
             part["anchor"] = part["anchor"].to(walker.device, non_blocking=True)
-            if fused and langevin_kernel_(part, at.index, key, walk, insist=insist):
+            if fused and self._by_kernel(part, at, group, walk):
                 continue
             noise = walk_noise(part["walker"], walk, group, at)
+            key = walk_key(group, place)
             with loaded(part, walker.device, key, at, names[1:]) as held:
                 self._descend(held, noise, walk, group, state)
                 average_(held["mean"], held["walker"], walk)
+
+    def _by_kernel(self, part: Kept, at: Place, group: Group, walk: Walk) -> bool:
+        walker = part["walker"]
+        if self._slots:
+            told = self._slots.take(partial(_told, group, at, walker))
+        else:
+            told = tell(at.index, walk_key(group, at), walk, walker)
+        return langevin_kernel_(part, at.index, told, walk, insist=bool(group["fused"]))
 
     def _descend(
         self, held: Kept, noise: Tensor | None, walk: Walk, group: Group, state: State

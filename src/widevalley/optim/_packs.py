@@ -62,7 +62,7 @@ class Pack:
         torch._foreach_copy_(self._params, self._walkers)
 
 
-@dataclass
+@dataclass(eq=False)
 class Plan:
     """The parameters of a group that take its steps, until something about them changes."""
 
