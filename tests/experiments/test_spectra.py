@@ -109,10 +109,10 @@ def test_exact_density_and_fisher_agree(folder):
     assert found.facts["samples"] == 48
     assert len(found.probed) == 5
     rough = density(folder, config, steps=30, probes=3)
-    assert rough.facts["largest"][0] == pytest.approx(found.values[-1], rel=1e-4)
+    assert rough.largest[0] == pytest.approx(found.values[-1], rel=1e-4)
     assert rough.size == found.size
     kept = density(folder, config, steps=30, probes=3, keep_graphs=True)
-    np.testing.assert_allclose(kept.facts["largest"], rough.facts["largest"], rtol=1e-6)
+    np.testing.assert_allclose(kept.largest, rough.largest, rtol=1e-6)
     if folder.config["recipe"] == "tiny":
         diagonal = fisher(folder, config, steps=3)
         assert diagonal.exact.shape == diagonal.of_adam.shape == (found.size,)

@@ -10,6 +10,7 @@ FACTS = {
     "recipe": "small-lenet",
     "optimizer": "adam",
     "judged": ["error, %", 2.41],
+    "loss": 0.0773,
     "seconds": 90.0,
     "peak_bytes": 3 * 2**30,
 }
@@ -43,7 +44,7 @@ def test_a_spectrum_without_negative_values(tmp_path):
 def test_density(tmp_path):
     file = tmp_path / "density.npz"
     values = np.sort(RNG.normal(0, 1, (4, 20)), axis=1)
-    Density(values, np.full((4, 20), 1 / 20), 1000, FACTS).save(file)
+    Density(values, np.full((4, 20), 1 / 20), np.zeros((4, 20)), 1000, FACTS).save(file)
     check(draw_density(file))
 
 
@@ -58,6 +59,7 @@ def test_cells():
     told = dict(zip(heads, row, strict=True))
     assert told["network"] == "small-lenet"
     assert told["structural zeros"] == "97"
+    assert told["loss"] == "0.0773"
     assert told["largest"] == "40"
     assert told["most negative"] == "-0.4"
     assert told["|λ| < 0.01"] == f"{100 * 597 / 600:.2f} %"

@@ -88,6 +88,17 @@ def test_probes_sharpen_the_density():
     assert distance(many, values) < distance(one, values)
 
 
+def test_the_ends_lie_within_their_bounds():
+    values = like_a_network()
+    density = spectral_density(matrix_of(values), steps=25, probes=3)
+    for (found, bound), expected in (
+        (density.largest, values.max()),
+        (density.smallest, values.min()),
+    ):
+        assert abs(found - expected) <= bound + 1e-12
+        assert bound < 0.1 * values.max()
+
+
 def test_the_smoothed_density_integrates_to_one():
     density = spectral_density(matrix_of(like_a_network()), steps=30, probes=4)
     grid = np.linspace(-3, 14, 20_000)

@@ -89,8 +89,7 @@ def _density(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[
             command=command(),
         )
     found.save(file)
-    for end in ("largest", "smallest"):
-        value, bound = found.facts[end]
+    for end, (value, bound) in (("largest", found.largest), ("smallest", found.smallest)):
         print(f"{end + ':':20}{value:.5g} ± {bound:.1g}")
     return file, draw_density(file)
 

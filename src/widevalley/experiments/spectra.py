@@ -21,7 +21,6 @@ from widevalley.valley import (
     Progress,
     Spectrum,
     exact_spectrum,
-    extreme_eigenvalues,
     fisher_diagonal,
     fisher_diagonal_of_adam,
     spectral_density,
@@ -65,7 +64,7 @@ def density(
     progress: Progress | None = None,
     command: str = "",
 ) -> Density:
-    """The spectral density, and the extreme eigenvalues, of the Hessian at the end of a run.
+    """The spectral density of the Hessian at the end of a run.
 
     `keep_graphs` is that of `Hessian`.
     """
@@ -73,12 +72,7 @@ def density(
     objective = loss_of(folder, config)
     hessian = Hessian(objective, keep_graphs=keep_graphs)
     found = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=progress)
-    ends = extreme_eigenvalues(hessian, steps=steps, seed=seed)
-    facts = facts_of(folder, config, objective, began, command) | {
-        "largest": [float(ends.largest[0]), float(ends.largest_bounds[0])],
-        "smallest": [float(ends.smallest[0]), float(ends.smallest_bounds[0])],
-    }
-    return replace(found, facts=facts)
+    return replace(found, facts=facts_of(folder, config, objective, began, command))
 
 
 def fisher(

@@ -124,6 +124,8 @@ class Density:
     """Ritz values, (probes, steps)."""
     weights: np.ndarray
     """Their weights, each row's sum 1, (probes, steps)."""
+    bounds: np.ndarray
+    """How far an eigenvalue is from each Ritz value at the most, (probes, steps)."""
     size: int
     """n."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -132,12 +134,26 @@ class Density:
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
         told = {"size": self.size, "facts": self.facts}
-        write_arrays(file, told, values=self.values, weights=self.weights)
+        arrays = {"values": self.values, "weights": self.weights, "bounds": self.bounds}
+        write_arrays(file, told, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> Density:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
         return cls(**read_arrays(file))
+
+    @property
+    def largest(self) -> tuple[float, float]:
+        """The largest Ritz value, and how far an eigenvalue is from it at the most."""
+        return self._at(int(self.values.argmax()))
+
+    @property
+    def smallest(self) -> tuple[float, float]:
+        """The smallest, likewise."""
+        return self._at(int(self.values.argmin()))
+
+    def _at(self, k: int) -> tuple[float, float]:
+        return float(self.values.flat[k]), float(self.bounds.flat[k])
 
     def mean(self, g: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
         """tr g(A) / n and its standard error over probes (NaN for one probe)."""
@@ -181,17 +197,17 @@ def spectral_density(
             raise ValueError(f"{name}={number}: must be at least 1")
     generator = torch.Generator().manual_seed(seed)
     steps = min(steps, operator.size)
-    values, weights = np.zeros((probes, steps)), np.zeros((probes, steps))
+    values, weights, bounds = np.zeros((3, probes, steps))
     for k in range(probes):
         run = Lanczos(operator, _gaussian(operator, generator), steps)
         while not run.exhausted:
             run.step()
             if progress:
                 progress(k * steps + run.steps, steps * probes)
-        ritz, share, _ = run.tridiagonal().ritz()
-        values[k, : len(ritz)], weights[k, : len(ritz)] = ritz, share
-        values[k, len(ritz) :] = ritz[-1]  # of weight 0
-    return Density(values, weights, operator.size)
+        ritz, share, bound = run.tridiagonal().ritz()
+        values[k, : len(ritz)], weights[k, : len(ritz)], bounds[k, : len(ritz)] = ritz, share, bound
+        values[k, len(ritz) :], bounds[k, len(ritz) :] = ritz[-1], bound[-1]  # of weight 0
+    return Density(values, weights, bounds, operator.size)
 
 
 def _gaussian(operator: Symmetric, generator: torch.Generator) -> Tensor:
