@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from widevalley.cli import main
-from widevalley.experiments import RECIPES, load_flatness
+from widevalley.experiments import RECIPES, FlatnessConfig, load_flatness, measure_flatness
 from widevalley.report import flatness_cells
+from widevalley.training import RunFolder
 from widevalley.valley import Slice, Toy, Trace
 
 from .experiments.test_spectra import TINY
@@ -57,6 +58,19 @@ def test_flatness_of_two_seeds(capsys):
     trace = Trace.load(Path("out/traces/paper-seed-0/gamma-30.npz"))
     assert trace.loss.shape == (2, 20)
     assert trace.facts["gamma"] == 30
+
+
+def test_two_processes_share_a_file():
+    """What another process wrote while a run was measured stays."""
+    config = FlatnessConfig(samples=40, threads=1, chains=0, energies=3)
+    one, other = (RunFolder(Path(f"runs/tiny/paper/seed-{k}")) for k in (0, 1))
+
+    def meanwhile(said):
+        if "noise" in said:
+            measure_flatness([other], config, Path("out"))
+
+    file = measure_flatness([one], config, Path("out"), progress=meanwhile)
+    assert [each.run for each in load_flatness(file)] == ["paper/seed-1", "paper/seed-0"]
 
 
 def test_scopes_below_negative_curvature_have_no_laplace(capsys):

@@ -97,6 +97,8 @@ def measure_flatness(
 ) -> Path:
     """Measure runs into `to`/flatness.json, leaving out those that stand there already.
 
+    Processes that measure different runs may do so into one file at the same time.
+
     The raw traces of the walks go to `to`/traces/RUN. `progress` is told each thing that is begun.
 
     Raises:
@@ -110,22 +112,23 @@ def measure_flatness(
     if len(recipes) > 1:
         raise ValueError(f"runs: of different recipes, {', '.join(sorted(recipes))}")
     file, settings = to / "flatness.json", json.loads(json.dumps(asdict(config)))
-    found = load_flatness(file) if file.exists() else []
-    for each in found:
+    for each in _found(file):
         if each.facts["settings"] != settings or {each.facts["recipe"]} != recipes:
             raise ValueError(f"{file}: holds measures of other settings or of another recipe")
-    done = {each.run for each in found}
     to.mkdir(parents=True, exist_ok=True)
     for name, folder in zip(names, folders, strict=True):
-        if name in done:
+        if name in {each.run for each in _found(file)}:
             continue
         began, objective = time.monotonic(), loss_of(folder, config)
         traces = to / "traces" / name.replace("/", "-")
         measures = _measures(objective, config, traces, partial(_tell, progress, name))
         facts = facts_of(folder, config, objective, began, command) | {"settings": settings}
-        found.append(Flatness(name, measures, facts))
-        _save(found, file)
+        _save([*_found(file), Flatness(name, measures, facts)], file)
     return file
+
+
+def _found(file: Path) -> list[Flatness]:
+    return load_flatness(file) if file.exists() else []
 
 
 def _tell(progress: Callable[[str], None] | None, name: str, what: str) -> None:
