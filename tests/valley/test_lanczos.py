@@ -112,6 +112,9 @@ def test_float32_products_of_a_network():
     values = np.linalg.eigvalsh((exact @ torch.eye(exact.size, dtype=torch.float64)).numpy())
     assert distance(spectral_density(exact, steps=39, probes=200), values) < 0.03 * values.max()
     found = extreme_eigenvalues(rough, tolerance=1e-4)
+    density = spectral_density(rough, steps=39, probes=2)
+    assert density.largest[1] > 1e-7 * values[-1], "no bound is below the products' rounding"
+    assert abs(density.largest[0] - values[-1]) < density.largest[1]
     assert found.largest[0] == pytest.approx(values[-1], rel=1e-4)
 
 

@@ -25,6 +25,8 @@ from widevalley.valley.store import read_arrays, write_arrays
 
 LOOK = 10
 """Steps between looks at the bounds."""
+ROUNDING = 4
+"""Error of a product beside the matrix, in units of the last place."""
 EXHAUSTED = 1e-12
 """A remainder this small beside the matrix is rounding."""
 
@@ -39,6 +41,8 @@ class Tridiagonal:
     """(m - 1,)."""
     remainder: float
     """Norm of what step m + 1 would start from; 0 where the space is exhausted."""
+    rounding: float = 0.0
+    """Error of the products, which no bound is below."""
 
     def eigen(self) -> tuple[np.ndarray, np.ndarray]:
         """Ritz values ascending, and the matrix's eigenvectors as columns."""
@@ -47,9 +51,10 @@ class Tridiagonal:
         return values, vectors
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ritz values ascending, their quadrature weights, and bounds of their residuals."""
+        """Ritz values ascending, their quadrature weights, and how far an eigenvalue may be."""
         values, vectors = self.eigen()
-        return values, vectors[0] ** 2, self.remainder * np.abs(vectors[-1])
+        bounds = self.rounding + self.remainder * np.abs(vectors[-1])
+        return values, vectors[0] ** 2, bounds
 
 
 class Lanczos:
@@ -96,8 +101,7 @@ class Lanczos:
         for _ in range(2):
             w -= basis.T @ (basis @ w)
         norm = float(torch.linalg.vector_norm(w))
-        scale = max(map(abs, [*self._diagonal, *self._off_diagonal]))
-        self._off_diagonal.append(norm if norm > EXHAUSTED * scale else 0.0)
+        self._off_diagonal.append(norm if norm > EXHAUSTED * self._scale else 0.0)
         self._next = w / norm if norm else w
 
     def vector(self, k: int) -> Tensor:
@@ -109,7 +113,12 @@ class Lanczos:
     def tridiagonal(self) -> Tridiagonal:
         """What there is so far."""
         inner, last = self._off_diagonal[:-1], self._remainder
-        return Tridiagonal(np.array(self._diagonal), np.array(inner), last)
+        rounding = ROUNDING * torch.finfo(self._operator.dtype).eps * self._scale
+        return Tridiagonal(np.array(self._diagonal), np.array(inner), last, rounding)
+
+    @property
+    def _scale(self) -> float:
+        return max(map(abs, [*self._diagonal, *self._off_diagonal]))
 
 
 @dataclass(frozen=True)
