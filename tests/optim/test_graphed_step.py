@@ -81,8 +81,9 @@ def made(build=EntropySGD, **settings):
 def batches(count, size=6):
     generator = torch.Generator().manual_seed(1)
     for _ in range(count):
-        x = torch.randn(size, 4, generator=generator)
-        yield x, torch.randint(1000, (size,), generator=generator)
+        x = torch.randn(size, 4, generator=generator, device="cpu")
+        y = torch.randint(1000, (size,), generator=generator, device="cpu")
+        yield tuple(t.to(torch.get_default_device()) for t in (x, y))
 
 
 def by_hand(count, change, **settings):
