@@ -124,7 +124,11 @@ def test_blocks_are_kept_and_used(tmp_path):
     config = LossConfig(samples=30)
     first = exact(folder, config, blocks=tmp_path / "blocks")
     assert list((tmp_path / "blocks").iterdir())
+    spent = tmp_path / "blocks" / "seconds.txt"
+    assert 0 < float(spent.read_text()) <= first.facts["seconds"]
+    spent.write_text("1000.5")
     again = exact(folder, config, blocks=tmp_path / "blocks")
+    assert again.facts["seconds"] > 1000.5, "what earlier calls spent counts"
     assert np.array_equal(first.values, again.values)
     with pytest.raises(ValueError, match="blocks: holds parts of another matrix"):
         exact(folder, replace(config, samples=31), blocks=tmp_path / "blocks")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from widevalley.data.files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, facts_of, loop_of, loss_of, objective_of
 from widevalley.training import RunFolder
 from widevalley.training.evaluation import judged_weights
@@ -28,6 +29,7 @@ from widevalley.valley import (
 
 MOMENTS = 390
 """Batches that Adam's moments are gathered over unless told."""
+SPENT = "seconds.txt"
 
 
 def exact(
@@ -41,14 +43,23 @@ def exact(
 ) -> Spectrum:
     """All eigenvalues of the Hessian at the end of a run.
 
-    `blocks` keeps finished parts of the matrix, for a call with the same run and settings to go on
-    from. Raises ValueError where it holds those of another matrix.
+    `blocks` keeps finished parts of the matrix, and the seconds they took, for a call with the same
+    run and settings to go on from. Raises ValueError where it holds those of another matrix.
     """
     began = time.monotonic()
     objective = loss_of(folder, config)
     if blocks:
         _claim(blocks, objective, config)
-    found = exact_spectrum(Hessian(objective), folder=blocks, probes=probes, progress=progress)
+        began -= _spent(blocks)
+
+    def note(done: int, total: int) -> None:
+        if blocks:
+            with atomic_write(blocks / SPENT) as out:
+                out.write(str(time.monotonic() - began).encode())
+        if progress:
+            progress(done, total)
+
+    found = exact_spectrum(Hessian(objective), folder=blocks, probes=probes, progress=note)
     facts = facts_of(folder, config, objective, began, command)
     return replace(found, facts=facts)
 
@@ -100,6 +111,12 @@ def fisher(
         adam.step()
     facts = facts_of(folder, config, objective, began, command) | {"adam_steps": steps}
     return FisherDiagonal(exact.cpu().numpy(), fisher_diagonal_of_adam(adam).cpu().numpy(), facts)
+
+
+def _spent(blocks: Path) -> float:
+    """Seconds that earlier calls spent on the parts that are there."""
+    file = blocks / SPENT
+    return float(file.read_text()) if file.exists() else 0.0
 
 
 def _claim(blocks: Path, objective: Objective, config: LossConfig) -> None:
