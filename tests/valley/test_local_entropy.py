@@ -96,7 +96,12 @@ def test_a_chain_less_its_twin_shows_the_rise(regression):
     exact = [
         -quadratic.local_entropy(at, g, beta=50.0) - f for g, f in zip(gammas, flat, strict=True)
     ]
-    by_laplace = laplace(hessian, gammas, beta=50.0, probes=400).rises
+    found = laplace(hessian, gammas, beta=50.0, probes=400)
+    by_laplace = found.rises
+    curvature = torch.linalg.eigvalsh(quadratic.hessian)
+    for gamma, wall in zip(gammas, found.walls, strict=True):
+        expected = float((1 + curvature / gamma).log().sum()) / 100
+        assert wall.value == pytest.approx(expected, abs=4 * wall.error)
     by_walks = entropy_differences(traces, less_flat=True)
     for k in range(3):
         assert by_laplace[k].value == pytest.approx(exact[k], abs=4 * by_laplace[k].error)

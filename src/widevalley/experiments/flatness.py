@@ -204,8 +204,10 @@ def _by_laplace(hessian: Hessian, config: FlatnessConfig, least: float) -> Measu
     if not gammas:
         return {}
     draws = {"steps": config.steps, "probes": config.probes, "seed": config.seed}
-    rises = laplace(hessian, gammas, beta=config.beta, **draws).rises
-    measures = {f"entropy rise {g:g}": rise for g, rise in zip(gammas, rises, strict=True)}
+    found = laplace(hessian, gammas, beta=config.beta, **draws)
+    rises = found.rises
+    measures = {f"entropy walls {g:g}": wall for g, wall in zip(gammas, found.walls, strict=True)}
+    measures |= {f"entropy rise {g:g}": rise for g, rise in zip(gammas, rises, strict=True)}
     if len(gammas) < len(config.gammas):
         return measures
     both = Estimate(rises[0].value - rises[-1].value, math.hypot(rises[0].error, rises[-1].error))

@@ -98,9 +98,11 @@ class Laplace:
     gammas: tuple[float, ...]
     values: tuple[Estimate, ...]
     """-F; the error is of the log-determinant's probes."""
+    walls: tuple[Estimate, ...]
+    r"""What the walls of the valley add to -F, 1/(2\beta) \log\det(I + H/\gamma)."""
     rises: tuple[Estimate, ...]
-    r"""-F above that of a flat loss with this f(x): what the walls of the valley add,
-    1/(2\beta) \log\det(I + H/\gamma) - 1/2 g^T A^{-1} g."""
+    r"""-F above that of a flat loss with this f(x): the walls less 1/2 g^T A^{-1} g, what a slope
+    at x takes off."""
     least: float
     """The least Ritz value: the expansion exists for gamma above its negative."""
 
@@ -130,16 +132,17 @@ def laplace(
     if min(gammas) <= -least:
         raise ValueError(f"gamma={min(gammas)}: must be above {-least}, minus the least Ritz value")
     at, square, freedom = objective.value(), float(slope.double().square().sum()), objective.size
-    values, rises = [], []
+    values, walls, rises = [], [], []
     for gamma in gammas:
         volume, error = density.mean(partial(_log_widened, gamma))
         downhill = float((weights / (nodes + gamma)).sum()) * square
-        rise = freedom * volume / (2 * beta) - downhill / 2
+        wall, error = (freedom / (2 * beta) * part for part in (volume, error))
+        rise = wall - downhill / 2
         flat = at + freedom / (2 * beta) * math.log(beta * gamma / (2 * math.pi))
-        error *= freedom / (2 * beta)
+        walls.append(Estimate(wall, error))
         rises.append(Estimate(rise, error))
         values.append(Estimate(flat + rise, error))
-    return Laplace(tuple(gammas), tuple(values), tuple(rises), least)
+    return Laplace(tuple(gammas), tuple(values), tuple(walls), tuple(rises), least)
 
 
 def _log_widened(gamma: float, values: np.ndarray) -> np.ndarray:
