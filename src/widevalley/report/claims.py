@@ -276,8 +276,8 @@ CLAIMS = (
     Claim(
         "It ends in wider valleys",
         "Every measure of `widevalley flatness` at the ends of runs of comparable training loss, "
-        "against that of SGD and of Adam; all grow with narrowness. Of local entropy `walls` is what "
-        "curvature adds, `rise` the same less what a slope at the end takes off.",
+        "against that of SGD and of Adam; all grow with narrowness. Of local entropy `walls` is "
+        "what curvature adds, `rise` the same less what a slope at the end takes off.",
         _wider,
     ),
     Claim(
