@@ -206,6 +206,21 @@ def test_misuse_is_named(tapes):
         GraphedStep(EntropySGD(spread, fused=False), compute)
 
 
+def test_what_the_kernel_cannot_step_is_not_captured(tapes):
+    p = nn.Parameter(torch.ones(1))
+
+    def compute(x):
+        loss = (p * x).sum()
+        loss.backward()
+        return loss
+
+    step = GraphedStep(EntropySGD([p], fused=True, foreach=False), compute)
+    for _ in range(graphed_step.REHEARSALS - 1):
+        step(torch.ones(1))
+    with pytest.raises(ValueError, match=r"shape \(1,\) takes a step that is not the kernel's"):
+        step(torch.ones(1))
+
+
 def test_the_anchor_is_not_trained_on(tapes):
     _, optimizer, compute = made()
     step = GraphedStep(optimizer, compute)

@@ -40,6 +40,6 @@ def progress_bar(unit: str, *, then: str = "") -> Iterator[Callable[[int, int], 
                 said, left = now, (now - began) * (total - done) / done
                 console.print(f"{done:,} of {total:,} {unit}, {left:,.0f} s left")
             if then and done == total:
-                console.print(f"{total:,} {unit} done; {then}")
+                console.print(f"{total:,} {unit} done; {then}", soft_wrap=True)
 
         yield progress

@@ -117,6 +117,11 @@ class LangevinWalk(AnchoredOptimizer):
             part["anchor"] = part["anchor"].to(walker.device, non_blocking=True)
             if fused and self._by_kernel(part, at, group, walk):
                 continue
+            if self._slots:
+                raise ValueError(
+                    f"a parameter of shape {tuple(walker.shape)} takes a step that is not the "
+                    "kernel's, which cannot be captured"
+                )
             noise = walk_noise(part["walker"], walk, group, at)
             key = walk_key(group, place)
             with loaded(part, walker.device, key, at, names[1:]) as held:
@@ -129,7 +134,8 @@ class LangevinWalk(AnchoredOptimizer):
             told = self._slots.take(partial(_told, group, at, walker))
         else:
             told = tell(at.index, walk_key(group, at), walk, walker)
-        return langevin_kernel_(part, at.index, told, walk, insist=bool(group["fused"]))
+        insist = bool(group["fused"] or self._slots)
+        return langevin_kernel_(part, at.index, told, walk, insist=insist)
 
     def _descend(
         self, held: Kept, noise: Tensor | None, walk: Walk, group: Group, state: State

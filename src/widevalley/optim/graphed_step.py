@@ -89,7 +89,8 @@ class GraphedStep:
     Args:
         optimizer: EntropySGD or EntropyAdam. On a GPU its step must be the kernel's (``fused`` not
             False, no ``langevin_betas``, no ``offload_anchor``).
-        compute: maps a batch to its loss, and leaves the gradients in the parameters.
+        compute: maps a batch, which is moved to the parameters' device, to its loss, and leaves the
+            gradients in the parameters.
 
     Raises:
         ValueError: another optimizer, parameters on several devices, or on a GPU a step that is
@@ -114,7 +115,11 @@ class GraphedStep:
             _check_kernel(optimizer)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Spend one gradient on one step; returns the loss before it."""
+        """Spend one gradient on one step; returns the loss before it.
+
+        Raises ValueError on a GPU where the step of some parameter is not the kernel's: one that is
+        alone of its dtype and a single number, or that does not lie densely in memory.
+        """
         if self._captured and not self._still(self._captured):
             self._restart()
         if self._graph is None:
@@ -139,7 +144,7 @@ class GraphedStep:
 
     def _ordinary(self, inputs: Inputs) -> Tensor:
         self._optimizer.zero_grad()
-        loss = self._compute(*inputs)
+        loss = self._compute(*(t.to(self._device, non_blocking=True) for t in inputs))
         self._optimizer.step()
         return loss.detach()
 
@@ -153,7 +158,7 @@ class GraphedStep:
         return loss
 
     def _capture(self, graph: CudaGraph, inputs: Inputs) -> _Captured:
-        optimizer, held = self._optimizer, tuple(t.clone() for t in inputs)
+        optimizer, held = self._optimizer, tuple(t.to(self._device, copy=True) for t in inputs)
         optimizer.zero_grad()
 
         def work() -> Tensor:
