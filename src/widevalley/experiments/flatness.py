@@ -123,7 +123,8 @@ def measure_flatness(
         traces = to / "traces" / name.replace("/", "-")
         measures = _measures(objective, config, traces, partial(_tell, progress, name))
         facts = facts_of(folder, config, objective, began, command) | {"settings": settings}
-        _save([*_found(file), Flatness(name, measures, facts)], file)
+        others = [each for each in _found(file) if each.run != name]
+        _save([*others, Flatness(name, measures, facts)], file)
     return file
 
 
