@@ -11,7 +11,7 @@ from torch import nn
 from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.optim import _kernel, _packs
 from widevalley.optim._implementation import LARGE, implementation
-from widevalley.optim._kernel import available
+from widevalley.optim._kernel import ROW, available
 from widevalley.optim._tensors import local_index, starts_of
 
 LOOP = {"foreach": False, "fused": False}
@@ -93,6 +93,19 @@ def test_every_way_is_the_loop(
         torch.testing.assert_close(p, q, **close)
         for name in ("anchor", "mean"):
             torch.testing.assert_close(a.state[p][name], b.state[q][name], **close)
+
+
+@pytest.mark.skipif(no_compiler, reason="the kernel needs a C++ compiler")
+@pytest.mark.parametrize("count", [2 * ROW, 2 * ROW + 1, 3 * ROW + 1, 5 * ROW - 1, ROW + 7])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_rows_and_what_is_left_of_them(monkeypatch, count, momentum):
+    """A parameter that is alone is passed over in rows, with the noise of the loop."""
+    monkeypatch.setattr(_packs, "SMALL", 0)
+    ours, theirs = (parameters([(count,), (3 * ROW,)], torch.float32) for _ in "ab")
+    walked(WAYS["fused"], ours, 4, langevin_momentum=momentum)
+    walked(LOOP, theirs, 4, langevin_momentum=momentum)
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=2e-5, atol=2e-5)
 
 
 @every_way
