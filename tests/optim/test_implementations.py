@@ -7,12 +7,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 
 from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.optim import _kernel, _packs
+from widevalley.optim._algorithm import Walk
 from widevalley.optim._implementation import LARGE, implementation
-from widevalley.optim._kernel import ROW, available
-from widevalley.optim._tensors import local_index, starts_of
+from widevalley.optim._kernel import KEPT, available, langevin_kernel_, tell
+from widevalley.optim._noise import step_key
+from widevalley.optim._tensors import SMALL, local_index, starts_of
 
 LOOP = {"foreach": False, "fused": False}
 WAYS = {
@@ -96,16 +99,26 @@ def test_every_way_is_the_loop(
 
 
 @pytest.mark.skipif(no_compiler, reason="the kernel needs a C++ compiler")
-@pytest.mark.parametrize("count", [2 * ROW, 2 * ROW + 1, 3 * ROW + 1, 5 * ROW - 1, ROW + 7])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_rows_and_what_is_left_of_them(monkeypatch, count, momentum):
-    """A parameter that is alone is passed over in rows, with the noise of the loop."""
-    monkeypatch.setattr(_packs, "SMALL", 0)
-    ours, theirs = (parameters([(count,), (3 * ROW,)], torch.float32) for _ in "ab")
-    walked(WAYS["fused"], ours, 4, langevin_momentum=momentum)
-    walked(LOOP, theirs, 4, langevin_momentum=momentum)
-    for p, q in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(p, q, rtol=2e-5, atol=2e-5)
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("on_all", [None, False, True])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_kernel_passes_over_a_parameter_once(noise, on_all, narrow):
+    """One loop, and nothing laid down in memory between its lines."""
+    torch._dynamo.reset()
+    _kernel._compiled.cache_clear()
+    kept = dict(zip(KEPT, torch.randn(len(KEPT), SMALL), strict=True))
+    for name in ("mean", "langevin_buffer") if narrow else ():
+        kept[name] = kept[name].bfloat16()
+    momentum = 0.9 if on_all is not None else 0.0
+    if not momentum:
+        del kept["langevin_buffer"]
+    walk = Walk(0.1, 0.5, noise, 0.75, momentum=momentum, momentum_on_all=bool(on_all))
+    told = tell(0, step_key(0, 0, 0, 0), walk, kept["walker"])
+    done, codes = run_and_get_code(langevin_kernel_, kept, 0, told, walk)
+    assert done
+    (code,) = codes
+    assert code.count("#pragma omp for") == 1
+    assert "= empty_strided_cpu(" not in code
 
 
 @every_way

@@ -7,7 +7,7 @@ Triton). Rates and keys go in as tensors, so that schedules do not compile anew.
 import shutil
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -42,9 +42,6 @@ def _can_compile(kind: str) -> bool:
 KEPT = ("walker", "anchor", "mean", "gradient", "langevin_buffer")
 """What the kernel reads and writes, the last where there is momentum; contiguous."""
 
-
-ROW = 1 << 10
-"""Numbers in a row of what a processor's kernel passes over."""
 OPTIONS: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
 """A product and a sum may be one instruction, rounded once; that is most of a polynomial."""
 
@@ -73,56 +70,24 @@ def langevin_kernel_(
     without ``insist`` is warned of once and False returned.
     """
     walker, mean, gradient = kept["walker"], kept["mean"], kept["gradient"]
-    device = walker.device
-    if device.type in _failed and not insist:
+    if walker.device.type in _failed and not insist:
         return False
-    flat = {name: kept[name].view(-1) for name in KEPT if name in kept}
+    tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
+    numbered = None if isinstance(index, int) else index
     noisy, narrow = bool(walk.thermal), is_narrow(mean)
-    kinds = walker.dtype, gradient.dtype, device.type, bool(walk.momentum)
-    integers, numbers = (t.to(device, non_blocking=True) for t in told)
-    passed = 0
+    kinds = walker.dtype, gradient.dtype, walker.device.type
+    kernel = _compiled(noisy, narrow, bool(walk.momentum), numbered is not None, *kinds)
+    integers, numbers = (t.to(walker.device, non_blocking=True) for t in told)
     try:
-        for part, numbered in _passes(flat, index, by_rows=noisy or narrow):
-            form = numbered is not None, part["walker"].dim()
-            kernel = _compiled(noisy, narrow, form, *kinds)
-            kernel(*map(part.get, KEPT), numbered, integers, numbers, noisy, narrow)
-            passed += 1
+        kernel(*tensors, numbered, integers, numbers, noisy, narrow)
     except TorchDynamoException as error:
-        if insist or passed:
+        if insist:
             raise
-        _failed.add(device.type)
+        _failed.add(walker.device.type)
         said = str(error).partition("\n")[0]
         warnings.warn(f"steps go without a kernel, which did not compile: {said}", stacklevel=2)
         return False
     return True
-
-
-def _passes(flat: Kept, index: Index, *, by_rows: bool) -> Iterator[tuple[Kept, Tensor | None]]:
-    """What of a parameter each call of the kernel moves, and the numbers of its elements, or None.
-
-    A processor reads numbers faster than its kernel counts them, from a row's that stays in the
-    cache. What is left after the last row has numbers of its own.
-    """
-    walker = flat["walker"]
-    if not isinstance(index, int):
-        yield flat, index
-        return
-    if walker.device.type != "cpu" or not by_rows:
-        yield flat, None
-        return
-    count = walker.numel()
-    rows = count // ROW - (count % ROW == 1)  # torch compiles anew for what has size 1
-    whole = rows * ROW if rows > 1 else 0
-    if whole:
-        yield {name: t[:whole].view(rows, ROW) for name, t in flat.items()}, _row()
-    if whole < count:
-        rest = indices(whole, count - whole, walker.device)
-        yield {name: t[whole:] for name, t in flat.items()}, rest
-
-
-@cache
-def _row() -> Tensor:
-    return indices(0, ROW, torch.device("cpu"))
 
 
 def _coefficients(walk: Walk) -> list[float]:
@@ -174,8 +139,6 @@ def _step(
     if index is None:
         index = indices(0, walker.numel(), walker.device)
     index = index + key[3]
-    if walker.dim() > 1:
-        index = index + ROW * indices(0, len(walker), walker.device)[:, None]
     if noisy:
         rest = rest - thermal * _normal(index, key).to(walker.dtype)
     bits = rounding_bits(index, key) if narrow else index
