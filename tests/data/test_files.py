@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from widevalley.data.files import DataUnavailable, RemoteFile, atomic_write, fetch
+from widevalley.data.files import DataUnavailable, RemoteFile, fetch
 
 CONTENT = b"one, two, three"
 
@@ -46,19 +46,3 @@ def test_the_variable_names_the_only_place_looked_at(tmp_path, monkeypatch, serv
     path.write_bytes(CONTENT + b"!")
     with pytest.raises(DataUnavailable, match=r"mine/set/a\.txt fails its checksum"):
         fetch(remote(server))
-
-
-def interrupted_write(path):
-    with atomic_write(path) as file:
-        file.write(b"half of it")
-        raise KeyboardInterrupt
-
-
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "new/a.bin"
-    with atomic_write(path) as file:
-        file.write(CONTENT)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_write(path)
-    assert path.read_bytes() == CONTENT
-    assert list(path.parent.iterdir()) == [path]

@@ -218,6 +218,17 @@ def test_bad_settings_leave_no_folder(task, config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_a_kill_amid_a_checkpoint_left_is_removed(monkeypatch, task, config, tmp_path):
+    with monkeypatch.context() as patch:
+        stop_before(patch, 77)
+        with pytest.raises(Stop):
+            run(task, replace(config, checkpoint_every=0.0), tmp_path)
+    left = tmp_path / ".checkpoint.pt.0123abcd.part"
+    left.write_bytes(b"half of a checkpoint")
+    assert run(task, config, tmp_path).finished
+    assert not left.exists()
+
+
 def test_a_damaged_checkpoint_is_refused_by_name(monkeypatch, task, config, tmp_path):
     with monkeypatch.context() as patch:
         stop_before(patch, 77)

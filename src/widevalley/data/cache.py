@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from widevalley.data.files import atomic_write, user_cache
+from widevalley._files import atomic_write
+from widevalley.data.files import user_cache
 
 Arrays = dict[str, NDArray[np.float32]]
 

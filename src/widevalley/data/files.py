@@ -10,11 +10,11 @@ import os
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+
+from widevalley._files import atomic_write
 
 VARIABLE = "WIDEVALLEY_DATA"
 
@@ -86,22 +86,6 @@ def user_cache() -> Path:
     import pooch
 
     return Path(pooch.os_cache("widevalley"))
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that becomes `path` at the block's end, or nothing if the block fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with open(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _is_whole(path: Path, file: RemoteFile) -> bool:

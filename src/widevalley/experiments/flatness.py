@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from widevalley.data.files import atomic_write
+from widevalley._files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
 from widevalley.valley import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from widevalley.data.files import atomic_write
+from widevalley._files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, facts_of, loop_of, loss_of, objective_of
 from widevalley.training import RunFolder
 from widevalley.training.evaluation import judged_weights

@@ -18,6 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from widevalley._files import atomic_write, remove_partial
 from widevalley.training import checkpoint
 
 Record = dict[str, Any]
@@ -121,6 +122,7 @@ class RunFolder:
         """Make the folder this run's own, and note one more start of it."""
         self.check(config)
         self.path.mkdir(parents=True, exist_ok=True)
+        remove_partial(self.path)  # what a kill amid a checkpoint left may be gigabytes
         (self.path / "diverged.json").unlink(missing_ok=True)
         _write(self.path / "config.json", config)
         _write(self.path / "environment.json", [*self.environments, environment])
@@ -159,9 +161,8 @@ class RunFolder:
 
 
 def _write(path: Path, value: Any) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    with atomic_write(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
