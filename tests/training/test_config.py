@@ -67,7 +67,7 @@ def test_every_argument_is_a_setting_with_the_same_default(settings, optimizer):
 
 @pytest.mark.parametrize("settings", [SGDSettings, AdamSettings, EntropySGDSettings, SGLDSettings])
 def test_settings_reach_the_optimizer(settings):
-    built = settings(lr=0.025, weight_decay=0.5).build([torch.nn.Parameter(torch.ones(2))], seed=3)
+    built = settings(lr=0.025, weight_decay=0.5).build(torch.nn.Linear(2, 1), seed=3)
     assert built.param_groups[0]["lr"] == 0.025
     assert built.param_groups[0]["weight_decay"] == 0.5
 

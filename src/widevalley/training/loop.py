@@ -10,12 +10,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from widevalley.training.config import RunConfig, Schedule
+from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import judged_weights
 from widevalley.training.feed import Carried
-from widevalley.training.optimizers import LangevinSettings
 from widevalley.training.schedules import rate_factor, total_gradients
 from widevalley.training.task import Task
 
@@ -37,10 +36,11 @@ class Loop:
         self.fabric = _fabric(config)
         self.feed = task.feed(task.load(), config, self.fabric.device)
         self.batches = self.feed.batches
-        self.total = total_gradients(config, self.batches)
+        self.per_step = config.optimizer.gradients_per_step
+        self.total = total_gradients(config, self.batches) // self.per_step * self.per_step
         model: nn.Module = self.fabric.to_device(task.build(config))
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = config.optimizer.build(self.model.parameters(), config.seed)
+        self.optimizer = config.optimizer.build(self.model, config.seed)
         self.gradients = 0
         """Gradient evaluations done."""
         self.loss_sum = torch.zeros((), device=self.fabric.device)
@@ -57,31 +57,42 @@ class Loop:
     @property
     def lr(self) -> float:
         """Rate of the next step."""
-        return self.config.optimizer.lr * self._factor(self.config.schedule)
+        return self.config.optimizer.lr * self._factors()[0]
 
-    def _factor(self, schedule: Schedule) -> float:
-        return rate_factor(self.config, self.gradients, self.batches, schedule=schedule)
+    def _factors(self) -> tuple[float, float]:
+        """What the schedule and the walk's schedule multiply rates by at the next step."""
+        config, at = self.config, self.gradients
+        both = (config.schedule, config.walk_schedule)
+        outer, walk = (rate_factor(config, at, self.batches, schedule=one) for one in both)
+        return outer, walk
 
     def step(self) -> None:
-        """Take one gradient and one step of the optimizer."""
-        epoch, k = divmod(self.gradients, self.batches)
+        """Take one step of the optimizer, which spends one gradient, or two of the same batch."""
+        epoch, k = divmod(self.gradients // self.per_step, self.batches)
         if k == 0:
             self.carried = self.feed.begin(self.model, epoch)
+        begun = self.carried
+        loss = self._gradient(k, begun)
+        self.config.optimizer.set_rates(self.optimizer, *self._factors())
+        if self.per_step == 2:
+            carried = self.carried
+            self.optimizer.step(lambda: float(self._gradient(k, begun)))
+            self.carried = carried
+        else:
+            self.optimizer.step()
+        self.loss_sum += loss
+        self.loss_steps += 1
+        self.gradients += self.per_step
+
+    def _gradient(self, k: int, begun: Carried) -> Tensor:
+        """Put the gradient of batch `k` into the parameters; returns its loss."""
         self.optimizer.zero_grad()
         with self.fabric.autocast():
-            loss, self.carried = self.feed.loss(self.model, k, self.carried)
+            loss, self.carried = self.feed.loss(self.model, k, begun)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
-            if isinstance(self.config.optimizer, LangevinSettings):
-                walk = self._factor(self.config.walk_schedule)
-                group["langevin_lr"] = self.config.optimizer.langevin_lr * walk
-        self.optimizer.step()
-        self.loss_sum += loss.detach()
-        self.loss_steps += 1
-        self.gradients += 1
+        return loss.detach()
 
     def take_loss(self) -> float:
         """Mean batch loss since the last call, or NaN or infinity if one was; waits."""
@@ -136,7 +147,7 @@ class Loop:
         torch.set_rng_state(state["rng"])
         if self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.fabric.device)
-        epoch, k = divmod(self.gradients, self.batches)
+        epoch, k = divmod(self.gradients // self.per_step, self.batches)
         if k:
             self.feed.begin(self.model, epoch)
         device = self.fabric.device

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import abstractmethod
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
@@ -10,11 +10,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from widevalley.optim import SGLD, EntropyAdam, EntropySGD
+from widevalley.optim import SGLD, EntropyAdam, EntropySGD, LocalEntropy
+from widevalley.training.peers import PeerSettings
+from widevalley.training.settings import Settings
+from widevalley.training.wrappers import MuonWithAdamW
 
 
 @dataclass(frozen=True, kw_only=True)
-class LangevinSettings:
+class LangevinSettings(Settings):
     """The walk around the anchor, shared by EntropySGD and EntropyAdam."""
 
     langevin_steps: int = 20
@@ -40,6 +43,12 @@ class LangevinSettings:
     scale_by_gamma: bool = False
     """Multiply the anchor's step by the scope, as the formula has it and practice has not."""
 
+    def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
+        """Set the anchor's rate by the schedule, and the walk's by the walk's schedule."""
+        super().set_rates(optimizer, factor, walk_factor)
+        for group in optimizer.param_groups:
+            group["langevin_lr"] = self.langevin_lr * walk_factor
+
 
 @dataclass(frozen=True, kw_only=True)
 class EntropySGDSettings(LangevinSettings):
@@ -58,9 +67,9 @@ class EntropySGDSettings(LangevinSettings):
     convention: Literal["paper", "released"] = "paper"
     """Noise and averaging as the paper's text or as its released code has them."""
 
-    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make an EntropySGD whose noise is keyed by `seed`."""
-        return EntropySGD(params, **asdict(self), seed=seed)
+        return EntropySGD(model.parameters(), **asdict(self), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +89,13 @@ class EntropyAdamSettings(LangevinSettings):
     langevin_betas: tuple[float, float] | None = None
     """Where given, the walk is Adam's, with this memory of the two moments."""
 
-    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make an EntropyAdam whose noise is keyed by `seed`."""
-        return EntropyAdam(params, **asdict(self), seed=seed)
+        return EntropyAdam(model.parameters(), **asdict(self), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGDSettings:
+class SGDSettings(Settings):
     """SGD, torch's."""
 
     name: ClassVar[str] = "sgd"
@@ -100,10 +109,10 @@ class SGDSettings:
     weight_decay: float = 0.0
     """L2 penalty."""
 
-    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make torch's SGD; it has no noise, so `seed` is not used."""
         return torch.optim.SGD(
-            params,
+            model.parameters(),
             lr=self.lr,
             momentum=self.momentum,
             nesterov=self.nesterov and self.momentum > 0,
@@ -113,7 +122,7 @@ class SGDSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamSettings:
+class AdamSettings(Settings):
     """Adam, torch's."""
 
     name: ClassVar[str] = "adam"
@@ -127,13 +136,13 @@ class AdamSettings:
     weight_decay: float = 0.0
     """L2 penalty, added to the gradient."""
 
-    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make torch's Adam; it has no noise, so `seed` is not used."""
-        return torch.optim.Adam(params, **asdict(self), fused=True)
+        return torch.optim.Adam(model.parameters(), **asdict(self), fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGLDSettings:
+class SGLDSettings(Settings):
     """Stochastic gradient Langevin dynamics."""
 
     name: ClassVar[str] = "sgld"
@@ -145,12 +154,115 @@ class SGLDSettings:
     weight_decay: float = 0.0
     """L2 penalty."""
 
-    def build(self, params: Iterable[nn.Parameter], seed: int) -> Optimizer:
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make an SGLD whose noise is keyed by `seed`."""
-        return SGLD(params, **asdict(self), seed=seed)
+        return SGLD(model.parameters(), **asdict(self), seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEntropySettings(Settings):
+    """The local entropy's gradient by walks of another optimizer, and SGD on it for the anchor.
+
+    As Lookahead unless told: no pull, no noise, the walk's last point, its moments kept.
+    """
+
+    lr: float = 1.0
+    """Rate of the anchor's step at the start; 1 without momentum moves it to where the walk is."""
+    momentum: float = 0.0
+    """Nesterov's momentum of the anchor's step, in [0, 1)."""
+    langevin_steps: int = 20
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    langevin_lr: float = 1e-3
+    """Rate of the walk's optimizer at the start; it falls by the walk's schedule."""
+    weight_decay: float = 0.01
+    """Weight decay of the walk's optimizer."""
+    gamma: float = 0.0
+    """Scope at the start: strength of the pull towards the anchor."""
+    gamma_growth: float = 0.0
+    """Growth of the scope per anchor update: gamma (1 + growth)^t."""
+    noise: float = 0.0
+    """Thermal noise: a step of the walk adds sqrt(langevin-lr) noise N(0, 1)."""
+    averaging: float = 1.0
+    """Weight of the newest point in the running mean of the walk, in (0, 1]."""
+    reset_inner: bool = False
+    """Start every walk with the state of its optimizer at zero."""
+
+    @abstractmethod
+    def inner(self, model: nn.Module) -> Optimizer:
+        """The walk's optimizer."""
+
+    def build(self, model: nn.Module, seed: int) -> Optimizer:
+        """Make a LocalEntropy whose noise is keyed by `seed`."""
+        outer = torch.optim.SGD(
+            model.parameters(), lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0
+        )
+        return LocalEntropy(
+            self.inner(model),
+            outer,
+            langevin_steps=self.langevin_steps,
+            gamma=self.gamma,
+            gamma_growth=self.gamma_growth,
+            noise=self.noise,
+            averaging=self.averaging,
+            reset_inner=self.reset_inner,
+            seed=seed,
+        )
+
+    def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
+        """Set the anchor's rate by the schedule, and the walk's by the walk's schedule."""
+        super().set_rates(optimizer, factor, walk_factor)
+        assert isinstance(optimizer, LocalEntropy)
+        for group in optimizer.inner.param_groups:
+            group["lr"] = self.langevin_lr * walk_factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEntropyAdamWSettings(LocalEntropySettings):
+    """LocalEntropy with walks of AdamW."""
+
+    name: ClassVar[str] = "local-entropy-adamw"
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Memory of AdamW's two moments, each in [0, 1)."""
+
+    def inner(self, model: nn.Module) -> Optimizer:
+        """torch's AdamW."""
+        return torch.optim.AdamW(
+            model.parameters(),
+            lr=self.langevin_lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            fused=True,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEntropyMuonSettings(LocalEntropySettings):
+    """LocalEntropy with walks of Muon, and of AdamW for what Muon is not for."""
+
+    name: ClassVar[str] = "local-entropy-muon"
+
+    langevin_momentum: float = 0.95
+    """Muon's momentum, in [0, 1)."""
+
+    def inner(self, model: nn.Module) -> Optimizer:
+        """torch's Muon and AdamW."""
+        return MuonWithAdamW(
+            model,
+            lr=self.langevin_lr,
+            momentum=self.langevin_momentum,
+            weight_decay=self.weight_decay,
+        )
 
 
 OptimizerSettings = (
-    EntropySGDSettings | EntropyAdamSettings | SGDSettings | AdamSettings | SGLDSettings
+    EntropySGDSettings
+    | EntropyAdamSettings
+    | SGDSettings
+    | AdamSettings
+    | SGLDSettings
+    | LocalEntropyAdamWSettings
+    | LocalEntropyMuonSettings
+    | PeerSettings
 )
-"""Each has a name, an lr (the rate at the start) and build(params, seed)."""
+"""Each has a name, an lr (the rate at the start) and build(model, seed)."""

@@ -68,7 +68,8 @@ class _Run:
         state = folder.resume()
         if state:
             self.loop.load_state_dict(state)
-        self.evaluate_every = max(1, round(config.evaluate_every * self.loop.batches))
+        steps = round(config.evaluate_every * self.loop.batches / self.loop.per_step)
+        self.evaluate_every = max(1, steps) * self.loop.per_step
         self.known_good = self.loop.gradients
         self.started = time.monotonic() - (state["seconds"] if state else 0.0)
 
