@@ -12,7 +12,8 @@ from widevalley.cli import main
 from widevalley.experiments import RECIPES, FlatnessConfig, load_flatness, measure_flatness
 from widevalley.report import flatness_cells
 from widevalley.training import RunFolder
-from widevalley.valley import Slice, Toy, Trace
+from widevalley.valley.landscape import Slice, ToyLandscape
+from widevalley.valley.samplers import Chains
 
 from .experiments.test_spectra import TINY
 
@@ -33,7 +34,7 @@ def pictures_of(folder):
     return {path.stem for path in Path(folder).iterdir() if path.suffix in (".png", ".svg")}
 
 
-@pytest.mark.filterwarnings("ignore::widevalley.valley.NotMixed")
+@pytest.mark.filterwarnings("ignore::widevalley.valley.samplers.NotMixed")
 def test_flatness_of_two_seeds(capsys):
     runs = ["runs/tiny/paper/seed-0", "runs/tiny/paper/seed-1"]
     assert main(["flatness", runs[0], *QUICK, "--to", "out"]) == 0
@@ -55,7 +56,7 @@ def test_flatness_of_two_seeds(capsys):
     assert (Path("out/table.md")).read_text().count("\n") == len(rows) + 2
     assert pictures_of("out") == {"flatness"}
     assert pictures_of("out/traces") == {"paper-seed-0", "paper-seed-1"}
-    trace = Trace.load(Path("out/traces/paper-seed-0/gamma-30.npz"))
+    trace = Chains.load(Path("out/traces/paper-seed-0/gamma-30.npz"))
     assert trace.loss.shape == (2, 20)
     assert trace.facts["gamma"] == 30
 
@@ -122,7 +123,7 @@ def test_the_line_passes_both_ends():
 
 def test_the_toy(capsys):
     assert main(["landscape", "toy", "--gammas", "1e-3", "--to", "out"]) == 0
-    deepest, wide = Toy.load(Path("out/toy.npz")).minima()
+    deepest, wide = ToyLandscape.load(Path("out/toy.npz")).minima()
     assert 800 < deepest < 820
     assert 200 < wide < 400
     assert pictures_of("out") == {"toy"}

@@ -4,7 +4,7 @@ import pytest
 
 from widevalley.cli import main
 from widevalley.experiments import RECIPES
-from widevalley.valley import Density, FisherDiagonal, Spectrum
+from widevalley.valley.hessian import Density, FisherDiagonal, Spectrum
 
 from .experiments.test_spectra import TINY
 
@@ -50,7 +50,7 @@ def test_a_stopped_build_goes_on(monkeypatch, tmp_path):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("widevalley.valley.spectrum.eigenvalues_", stop)
+    monkeypatch.setattr("widevalley.valley.hessian.full_spectrum.eigenvalues_", stop)
     assert main(["spectrum", "tiny", *FEW, "--to", "out"]) == 130
     assert len(list((tmp_path / "out/blocks").iterdir())) > 2
     assert main(["spectrum", "tiny", "--samples", "39", "--to", "out"]) == 2
@@ -77,6 +77,6 @@ def test_bad_command_lines(arguments, said, capsys):
 
 
 def test_what_does_not_fit_is_refused(capsys, monkeypatch):
-    monkeypatch.setattr("widevalley.valley.memory.free_bytes", lambda device: 10**6)
+    monkeypatch.setattr("widevalley.valley._memory.free_bytes", lambda device: 10**6)
     assert main(["spectrum", "tiny", *FEW]) == 1
     assert "widevalley: needs" in capsys.readouterr().err

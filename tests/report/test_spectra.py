@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from widevalley.report import draw_density, draw_fisher, draw_spectrum, spectrum_cells
-from widevalley.valley import Density, FisherDiagonal, Spectrum
+from widevalley.valley.hessian import Density, FisherDiagonal, Spectrum
 
 FACTS = {
     "recipe": "small-lenet",

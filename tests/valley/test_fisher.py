@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from widevalley.valley import Objective, fisher_diagonal, fisher_diagonal_of_adam
+from widevalley.valley import EmpiricalFisher, Objective
+from widevalley.valley.hessian import fisher_diagonal, fisher_diagonal_of_adam
 
 from .cases import every_case, made
 
@@ -22,7 +23,16 @@ def test_variance_of_sample_gradients(case, chunk):
         for x, y in zip(inputs, targets, strict=True)
     ]
     expected = torch.stack(gradients).var(dim=0, correction=0)
-    torch.testing.assert_close(fisher_diagonal(objective, chunk=chunk), expected)
+    found = fisher_diagonal(objective, centred=True, chunk=chunk)
+    torch.testing.assert_close(found, expected)
+
+
+@every_case
+def test_it_is_the_diagonal_of_the_empirical_fisher(case):
+    objective = Objective(*made(case))
+    operator = EmpiricalFisher(objective)
+    expected = (operator @ torch.eye(operator.size, dtype=torch.float64)).diagonal()
+    torch.testing.assert_close(fisher_diagonal(objective, chunk=3), expected)
 
 
 def test_of_adam_it_is_the_variance_of_batch_gradients_in_the_long_run():

@@ -7,16 +7,9 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from widevalley.valley import (
-    Dense,
-    Hessian,
-    Objective,
-    extreme_eigenvalues,
-    spectral_density,
-    top_eigenvector,
-    trace,
-)
-from widevalley.valley.lanczos import Lanczos
+from widevalley.valley import Hessian, Objective, extreme_eigenvalues, spectral_density, trace
+from widevalley.valley.hessian import DenseOperator, top_eigenvector
+from widevalley.valley.hessian.lanczos import Lanczos
 
 from .cases import CASES, made
 
@@ -27,7 +20,7 @@ def matrix_of(values, seed=0):
     generator = torch.Generator().manual_seed(seed)
     basis, _ = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator))
     matrix = basis * torch.as_tensor(values, dtype=torch.float64) @ basis.T
-    return Dense((matrix + matrix.T) / 2)
+    return DenseOperator((matrix + matrix.T) / 2)
 
 
 def like_a_network(n=400):
@@ -137,11 +130,11 @@ def test_extremes_lie_within_their_bounds():
 
 
 def test_progress_counts_products():
-    told = []
+    calls = []
     spectral_density(
-        matrix_of(like_a_network()), steps=4, probes=2, progress=lambda *n: told.append(n)
+        matrix_of(like_a_network()), steps=4, probes=2, progress=lambda *n: calls.append(n)
     )
-    assert told == [(k, 8) for k in range(1, 9)]
+    assert calls == [(k, 8) for k in range(1, 9)]
 
 
 @pytest.mark.parametrize("products", [30, 300, 2000])

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from widevalley.valley import (
-    Hessian,
-    Objective,
+from widevalley.valley import Hessian, Objective
+from widevalley.valley.landscape import (
     Slice,
     lines,
     local_energy,
@@ -57,7 +56,7 @@ def test_a_plane_holds_its_lines(quadratic):
 def test_directions_have_the_length_of_each_filter():
     module, loss, batches = made(CASES[2])
     objective = Objective(module, loss, batches)
-    parts = objective.unflat(random_direction(objective))
+    parts = objective.unflatten(random_direction(objective))
     for name, weight in objective.weights.items():
         rows = (len(weight), -1) if weight.dim() > 1 else (1, -1)
         own, other = weight.reshape(rows).norm(dim=1), parts[name].reshape(rows).norm(dim=1)
@@ -112,13 +111,13 @@ def test_written_and_read_again(quadratic, tmp_path):
 
 
 def test_progress_counts_points(quadratic):
-    told = []
-    lines(quadratic, [random_direction(quadratic)], [0, 1, 2], progress=lambda *n: told.append(n))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    calls = []
+    lines(quadratic, [random_direction(quadratic)], [0, 1, 2], progress=lambda *n: calls.append(n))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_local_energy_is_half_the_trace_of_a_quadratic(quadratic):
-    matrix, at = matrix_of(quadratic), quadratic.flat(quadratic.weights)
+    matrix, at = matrix_of(quadratic), quadratic.flat_weights
     found = local_energy(quadratic, 0.1, samples=400)
     assert abs(found.value - 0.005 * float(matrix.trace())) < 4 * found.error
     relative = local_energy(quadratic, 0.1, relative=True, samples=400)

@@ -6,21 +6,23 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from arviz_stats.base import array_stats
 from torch import nn
 
-from widevalley.valley import (
-    SGLD,
-    SGNHT,
-    Hessian,
-    NotMixed,
-    Objective,
-    Quadratic,
-    Trace,
-    effective_samples,
+from widevalley.valley import Hessian, Objective
+from widevalley.valley.entropy import (
+    QuadraticLoss,
     entropy_differences,
     entropy_gradient,
     entropy_gradient_norm,
     laplace,
+)
+from widevalley.valley.samplers import (
+    Chains,
+    NotMixed,
+    SGLDSampler,
+    SGNHTSampler,
+    effective_sample_size,
     mean_and_error,
     r_hat,
     sample,
@@ -37,10 +39,10 @@ def regression():
     objective = Objective(nn.Linear(3, 1).double(), nn.MSELoss(), [(x, y)])
     hessian = Hessian(objective)
     matrix = hessian @ torch.eye(4, dtype=torch.float64)
-    at = objective.flat(objective.weights)
+    at = objective.flat_weights
     minimum = at - torch.linalg.solve(matrix, objective.gradient())
-    base = objective.value() - float(Quadratic(matrix, minimum)(at))
-    return objective, hessian, Quadratic(matrix, minimum, base), at
+    base = objective.value() - float(QuadraticLoss(matrix, minimum)(at))
+    return objective, hessian, QuadraticLoss(matrix, minimum, base), at
 
 
 def test_laplace_is_exact_for_a_quadratic(regression):
@@ -51,7 +53,9 @@ def test_laplace_is_exact_for_a_quadratic(regression):
         expected = -quadratic.local_entropy(at, gamma, beta=BETA)
         assert abs(estimate.value - expected) < 4 * estimate.error
         assert estimate.error < 0.01
-    assert found.least == pytest.approx(float(torch.linalg.eigvalsh(quadratic.hessian)[0]))
+    assert found.smallest_ritz_value == pytest.approx(
+        float(torch.linalg.eigvalsh(quadratic.hessian)[0])
+    )
 
 
 def test_laplace_is_refused_where_the_integral_diverges(regression):
@@ -69,7 +73,7 @@ def test_laplace_is_refused_where_the_integral_diverges(regression):
 def test_chains_agree_with_the_closed_form(regression):
     objective, _, quadratic, at = regression
     gammas = (0.5, 0.8, 1.3, 2.0)
-    sampler = SGNHT(step_size=0.005, beta=BETA)
+    sampler = SGNHTSampler(step_size=0.005, beta=BETA)
     traces = [
         sample(objective, sampler, gamma, steps=2500, burn_in=300, chains=3, seed=k)
         for k, gamma in enumerate(gammas)
@@ -84,12 +88,14 @@ def test_chains_agree_with_the_closed_form(regression):
 
 
 @pytest.mark.slow
-def test_a_chain_less_its_twin_shows_the_rise(regression):
+def test_a_chain_less_its_coupled_one_shows_the_excess(regression):
     """Of what F adds to a flat loss's: walks, Laplace and the closed form agree."""
     objective, hessian, quadratic, at = regression
     gammas = (4.0, 6.0, 9.0)
     traces = [
-        sample(objective, SGLD(step_size=0.01, beta=50.0), gamma, steps=3000, chains=3, seed=3)
+        sample(
+            objective, SGLDSampler(step_size=0.01, beta=50.0), gamma, steps=3000, chains=3, seed=3
+        )
         for gamma in gammas
     ]
     flat = [objective.value() + 2 / 50 * math.log(50 * g / (2 * math.pi)) for g in gammas]
@@ -97,12 +103,12 @@ def test_a_chain_less_its_twin_shows_the_rise(regression):
         -quadratic.local_entropy(at, g, beta=50.0) - f for g, f in zip(gammas, flat, strict=True)
     ]
     found = laplace(hessian, gammas, beta=50.0, probes=400)
-    by_laplace = found.rises
+    by_laplace = found.excess
     curvature = torch.linalg.eigvalsh(quadratic.hessian)
-    for gamma, wall in zip(gammas, found.walls, strict=True):
+    for gamma, term in zip(gammas, found.logdet_term, strict=True):
         expected = float((1 + curvature / gamma).log().sum()) / 100
-        assert wall.value == pytest.approx(expected, abs=4 * wall.error)
-    by_walks = entropy_differences(traces, less_flat=True)
+        assert term.value == pytest.approx(expected, abs=4 * term.error)
+    by_walks = entropy_differences(traces, subtract_flat=True)
     for k in range(3):
         assert by_laplace[k].value == pytest.approx(exact[k], abs=4 * by_laplace[k].error)
         error = by_walks[k].error
@@ -112,29 +118,31 @@ def test_a_chain_less_its_twin_shows_the_rise(regression):
     assert np.abs(traces[1].flat_mean).max() < 0.05
 
 
-def test_the_twin_of_a_chain_on_a_flat_loss_is_the_chain():
+def test_the_coupled_chain_of_a_flat_loss_is_the_chain():
     def flat(outputs, targets):
         return 0.0 * nn.functional.mse_loss(outputs, targets)
 
     x = torch.ones(4, 2).double()
     objective = Objective(nn.Linear(2, 1).double(), flat, [(x, torch.zeros(4, 1).double())])
-    trace = sample(objective, SGNHT(step_size=0.01), 1.0, steps=50, burn_in=10, chains=2)
+    trace = sample(objective, SGNHTSampler(step_size=0.01), 1.0, steps=50, burn_in=10, chains=2)
     np.testing.assert_allclose(trace.distance, trace.flat_distance)
     np.testing.assert_allclose(trace.mean, trace.flat_mean)
     assert entropy_gradient_norm(trace) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.slow
-def test_twins_take_the_scatter_of_flat_directions_away():
+def test_coupled_chains_take_the_scatter_of_flat_directions_away():
     """Three hundred weights, of which the loss sees three."""
     torch.manual_seed(0)
     x = torch.zeros(40, 300).double()
     x[:, :3] = torch.randn(40, 3)
     module, y = nn.Linear(300, 1, bias=False).double(), torch.randn(40, 1).double()
     objective = Objective(module, nn.MSELoss(), [(x, y)])
-    sampler = SGLD(step_size=0.2, beta=20.0)
+    sampler = SGLDSampler(step_size=0.2, beta=20.0)
     traces = [sample(objective, sampler, gamma, steps=600, chains=2) for gamma in (1.0, 2.0)]
-    plain, less = (entropy_differences(traces, less_flat=flat)[1].error for flat in (False, True))
+    plain, less = (
+        entropy_differences(traces, subtract_flat=flat)[1].error for flat in (False, True)
+    )
     assert less < 0.3 * plain
 
 
@@ -142,7 +150,7 @@ def trace_of(distance, gamma=1.0, beta=1.0):
     distance = np.asarray(distance, dtype=float)
     plain, still = np.zeros_like(distance), np.zeros((len(distance), 2))
     facts = {"gamma": gamma, "beta": beta}
-    return Trace(plain, distance, plain, plain, plain, plain, still, still, facts)
+    return Chains(plain, distance, plain, plain, plain, plain, still, still, facts)
 
 
 def test_differences_integrate_half_the_square_distance():
@@ -158,27 +166,29 @@ def test_differences_integrate_half_the_square_distance():
         entropy_differences([traces[0], trace_of(np.ones((2, 9)), 2.0, beta=3.0)])
 
 
-def test_a_trace_keeps_what_a_step_is_made_of(regression, tmp_path):
+def test_chains_record_what_a_step_is_made_of(regression, tmp_path):
     objective, _, _, _ = regression
-    trace = sample(objective, SGLD(step_size=0.01, beta=2.0), 0.7, steps=30, burn_in=0, chains=2)
+    trace = sample(
+        objective, SGLDSampler(step_size=0.01, beta=2.0), 0.7, steps=30, burn_in=0, chains=2
+    )
     assert trace.loss.shape == trace.distance.shape == (2, 30)
     assert trace.loss[0, 0] == pytest.approx(objective.value())
     assert trace.gradient_norm[1, 0] == pytest.approx(float(objective.gradient().norm()))
     np.testing.assert_allclose(trace.pull_norm, 0.7 * np.sqrt(trace.distance))
     assert trace.noise_norm.mean() == pytest.approx(math.sqrt(2 * 0.01 / 2 * 4), rel=0.15)
     trace.save(tmp_path / "trace.npz")
-    again = Trace.load(tmp_path / "trace.npz")
+    again = Chains.load(tmp_path / "trace.npz")
     assert np.array_equal(again.mean, trace.mean)
     assert again.facts == trace.facts
     assert again.facts["sampler"] == "sgld"
 
 
-def test_batches_are_drawn_by_their_shares():
+def test_batches_are_drawn_by_their_weights():
     x = torch.cat([torch.zeros(30, 1), torch.ones(10, 1)]).double()
     batches = [(x[:30], torch.zeros(30, 1).double()), (x[30:], torch.zeros(10, 1).double())]
     module = nn.Linear(1, 1, bias=False).double()
     objective = Objective(module, nn.MSELoss(), batches)
-    trace = sample(objective, SGLD(step_size=1e-9), 1.0, steps=2000, burn_in=0, chains=1)
+    trace = sample(objective, SGLDSampler(step_size=1e-9), 1.0, steps=2000, burn_in=0, chains=1)
     assert (trace.loss > 0).mean() == pytest.approx(0.25, abs=0.04)
 
 
@@ -194,8 +204,21 @@ def autoregressive(memory, chains=4, steps=20_000):
 def test_effective_samples_of_an_autoregression(memory):
     values = autoregressive(memory)
     expected = values.size * (1 - memory) / (1 + memory)
-    assert effective_samples(values) == pytest.approx(expected, rel=0.15)
+    assert effective_sample_size(values) == pytest.approx(expected, rel=0.15)
     assert r_hat(values) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("memory", [-0.5, 0.0, 0.5, 0.95])
+@pytest.mark.parametrize(("chains", "steps"), [(2, 101), (4, 2000)])
+@pytest.mark.parametrize("shift", [0.0, 0.3])
+def test_diagnostics_are_those_of_arviz(memory, chains, steps, shift):
+    values = autoregressive(memory, chains, steps)
+    values[0] += shift
+    assert r_hat(values) == pytest.approx(array_stats.rhat(values, method="split"), rel=1e-12)
+    expected = array_stats.ess(values, method="identity")
+    # Where the correlation lasts to the end of a chain ArviZ counts its last pair half.
+    rounding = 1e-9 if shift == 0 and memory < 0.9 else 0.02
+    assert effective_sample_size(values) == pytest.approx(expected, rel=rounding)
 
 
 def test_the_error_of_a_mean_covers_its_scatter():
@@ -222,5 +245,5 @@ def test_chains_that_are_too_short_are_named():
 
 def test_chains_that_never_move():
     still = np.ones((2, 100))
-    assert effective_samples(still) == still.size
+    assert effective_sample_size(still) == still.size
     assert r_hat(still) == 1.0

@@ -40,9 +40,9 @@ def test_flat_and_back(case):
     module, loss, batches = made(case)
     objective = Objective(module, loss, batches)
     vector = torch.randn(objective.size, dtype=objective.dtype)
-    assert torch.equal(objective.flat(objective.unflat(vector)), vector)
+    assert torch.equal(objective.flatten(objective.unflatten(vector)), vector)
     block = torch.randn(objective.size, 3, dtype=objective.dtype)
-    assert torch.equal(objective.flat(objective.unflat(block), columns=1), block)
+    assert torch.equal(objective.flatten(objective.unflatten(block), columns=1), block)
 
 
 def test_shared_weights_count_once_and_frozen_ones_not_at_all():

@@ -106,7 +106,7 @@ def test_a_peer_agrees(case, kind, peer):
 
 
 def central_differences(objective, step=1e-5):
-    at, slope = objective.flat(objective.weights), objective.gradient_at
+    at, slope = objective.flat_weights, objective.gradient_at
     rows = [slope(at + step * e) - slope(at - step * e) for e in torch.eye(len(at)).to(at)]
     return torch.stack(rows) / (2 * step)
 
@@ -145,7 +145,7 @@ def test_memory_order_changes_nothing():
 
 
 class Sometimes(nn.Module):
-    """Uses its offset only where an input is told none, as a learned initial state."""
+    """Uses its offset only where the inputs bring none, as a learned initial state."""
 
     def __init__(self):
         super().__init__()
@@ -160,8 +160,8 @@ class Sometimes(nn.Module):
 def test_columns_where_a_batch_leaves_weights_out(kind):
     """vmap with out_dims=-1 gives them shapes read from elsewhere (torch 2.13)."""
     torch.manual_seed(0)
-    x, told, y = torch.randn(4, 3), torch.randn(4, 3), torch.randint(3, (4,))
-    batches = [(x, y), ((x, told), y)]
+    x, offset, y = torch.randn(4, 3), torch.randn(4, 3), torch.randint(3, (4,))
+    batches = [(x, y), ((x, offset), y)]
     objective = Objective(Sometimes(), nn.CrossEntropyLoss(), batches, dtype=torch.float64)
     operator = kind(objective)
     found = operator @ identity(operator)

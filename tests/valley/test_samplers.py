@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from widevalley.valley import (
-    PSGLD,
+from widevalley.valley import Objective
+from widevalley.valley.samplers import (
     SAMPLERS,
-    SGHMC,
-    SGLD,
-    SGNHT,
-    Objective,
+    PSGLDSampler,
+    SGHMCSampler,
+    SGLDSampler,
+    SGNHTSampler,
     mean_and_error,
     sample,
 )
 
+LANGEVIN = SGLDSampler(step_size=0.1)
 SETTINGS = {
     "sgld": {"step_size": 0.005},
     "psgld": {"step_size": 0.005, "memory": 0.9999, "floor": 1.0},
@@ -73,7 +74,7 @@ def by_quadrature(objective, gamma, beta):
     """Mean position and mean square distance from the anchor under the law, on a grid."""
     axis = torch.linspace(-8, 8, 161, dtype=torch.float64)
     points = torch.cartesian_prod(axis, axis)
-    anchor = objective.flat(objective.weights)
+    anchor = objective.flat_weights
     (x, y), away = objective.batches[0], points - anchor
     logits = points @ x.T
     f = nn.functional.binary_cross_entropy_with_logits(
@@ -100,7 +101,7 @@ def test_a_logistic_regression_against_quadrature(name):
 def test_the_papers_walk_is_sgld():
     """One step with h = eta' and beta = 2 / eps^2 is line 5 of Algorithm 1."""
     eta, eps = 0.1, 1e-2
-    sampler = SGLD(step_size=eta, beta=2 / eps**2)
+    sampler = SGLDSampler(step_size=eta, beta=2 / eps**2)
     x, g, noise = torch.randn(3, 5, dtype=torch.float64)
     moved = sampler.step({"x": x}, g, noise)["x"]
     torch.testing.assert_close(moved, x - eta * g + math.sqrt(eta) * eps * noise)
@@ -108,20 +109,20 @@ def test_the_papers_walk_is_sgld():
 
 def test_full_friction_makes_sghmc_langevin():
     x, g, noise = torch.randn(3, 5, dtype=torch.float64)
-    langevin, hamiltonian = SGLD(step_size=0.1), SGHMC(step_size=0.1, friction=1.0)
+    langevin, hamiltonian = SGLDSampler(step_size=0.1), SGHMCSampler(step_size=0.1, friction=1.0)
     moved = hamiltonian.step(hamiltonian.start(x), g, noise)["x"]
     torch.testing.assert_close(moved, langevin.step({"x": x}, g, noise)["x"])
 
 
 def test_the_thermostat_cools_a_chain_that_is_too_hot():
-    sampler = SGNHT(step_size=0.01)
+    sampler = SGNHTSampler(step_size=0.01)
     state = sampler.start(torch.zeros(50)) | {"v": torch.full((50,), 10.0)}
     after = sampler.step(state, torch.zeros(50), torch.zeros(50))
     assert float(after["xi"]) > sampler.friction
 
 
 def test_the_preconditioner_evens_out_curvatures():
-    sampler = PSGLD(step_size=0.1, floor=1e-8)
+    sampler = PSGLDSampler(step_size=0.1, floor=1e-8)
     g = torch.tensor([1e-3, 1.0, 1e3])
     moved = sampler.step(sampler.start(torch.zeros(3)), g, torch.zeros(3))["x"]
     torch.testing.assert_close(moved, torch.full((3,), -0.1), rtol=1e-4, atol=0)
@@ -130,11 +131,14 @@ def test_the_preconditioner_evens_out_curvatures():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: SGLD(step_size=0.0), "step_size=0.0: must be above 0"),
-        (lambda: SGLD(step_size=0.1, beta=0.0), "beta=0.0: must be above 0"),
-        (lambda: SGHMC(step_size=0.1, friction=1.5), r"friction=1.5: must be in \(0, 1\]"),
-        (lambda: sample(logistic(), SGLD(step_size=0.1), 0.0), "gamma=0.0: must be above 0"),
-        (lambda: sample(logistic(), SGLD(step_size=0.1), 1.0, steps=0), "steps=0: must be at"),
+        (lambda: SGLDSampler(step_size=0.0), "step_size=0.0: must be above 0"),
+        (lambda: SGLDSampler(step_size=0.1, beta=0.0), "beta=0.0: must be above 0"),
+        (lambda: SGHMCSampler(step_size=0.1, friction=1.5), r"friction=1.5: must be in \(0, 1\]"),
+        (lambda: sample(logistic(), LANGEVIN, 0.0), "gamma=0.0: must be above 0"),
+        (
+            lambda: sample(logistic(), LANGEVIN, 1.0, steps=0),
+            "steps=0: must be at",
+        ),
     ],
 )
 def test_bad_settings(build, message):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
-from widevalley.valley import Quadratic, theory
+from widevalley.valley import theory
+from widevalley.valley.entropy import QuadraticLoss
 
 AXIS = torch.linspace(-20, 20, 4001, dtype=torch.float64)
 
@@ -43,7 +44,7 @@ def test_the_lemma_fails_without_the_gap():
 
 @given(st.floats(0.1, 10), st.floats(0.1, 10))
 def test_curvature_of_a_quadratic(eigenvalue, gamma):
-    quadratic = Quadratic(torch.tensor([[eigenvalue]]), torch.zeros(1))
+    quadratic = QuadraticLoss(torch.tensor([[eigenvalue]]), torch.zeros(1))
     slope = -float(quadratic.gradient(torch.ones(1), gamma))
     assert theory.smoothed_curvature(eigenvalue, gamma) == pytest.approx(slope, rel=1e-6)
 

@@ -15,7 +15,7 @@ from widevalley.cli.spectra import spectrum
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
 from widevalley.training import Diverged, Interrupted, RunBusy
-from widevalley.valley import SpectrumError
+from widevalley.valley.hessian import SpectrumError
 
 HELP = """usage: widevalley VERB ...
 

@@ -14,8 +14,7 @@ from widevalley.cli.terminal import progress_bar
 from widevalley.experiments import LandscapeConfig, around, between, finished_run, slices
 from widevalley.report import draw_line, draw_planes, draw_slices, draw_toy
 from widevalley.training import RunFolder
-from widevalley.valley import Slice, toy_landscape
-from widevalley.valley.toy import GAMMAS
+from widevalley.valley.landscape import TOY_GAMMAS, Slice, toy_landscape
 
 Written = list[Path]
 MOST = 3
@@ -37,7 +36,7 @@ class LandscapeFlags:
 class ToyFlags:
     """Flags of `landscape toy`."""
 
-    gammas: tuple[float, ...] = GAMMAS
+    gammas: tuple[float, ...] = TOY_GAMMAS
     """Scopes; the smaller, the wider the view."""
     seed: int = 0
     """Keys the noise."""

@@ -14,22 +14,10 @@ from typing import Any
 from widevalley._files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
-from widevalley.valley import (
-    SGLD,
-    Estimate,
-    Hessian,
-    Objective,
-    Trace,
-    entropy_differences,
-    entropy_gradient_norm,
-    extreme_eigenvalues,
-    laplace,
-    local_energy,
-    mean_and_error,
-    sample,
-    sharpness,
-    trace,
-)
+from widevalley.valley import Estimate, Hessian, Objective, extreme_eigenvalues, trace
+from widevalley.valley.entropy import entropy_differences, entropy_gradient_norm, laplace
+from widevalley.valley.landscape import local_energy, sharpness
+from widevalley.valley.samplers import Chains, SGLDSampler, mean_and_error, sample
 
 Measures = dict[str, Estimate]
 """By name; where a measure has no random part its error is 0."""
@@ -206,8 +194,10 @@ def _by_laplace(hessian: Hessian, config: FlatnessConfig, least: float) -> Measu
         return {}
     draws = {"steps": config.steps, "probes": config.probes, "seed": config.seed}
     found = laplace(hessian, gammas, beta=config.beta, **draws)
-    rises = found.rises
-    measures = {f"entropy walls {g:g}": wall for g, wall in zip(gammas, found.walls, strict=True)}
+    rises = found.excess
+    measures = {
+        f"entropy walls {g:g}": wall for g, wall in zip(gammas, found.logdet_term, strict=True)
+    }
     measures |= {f"entropy rise {g:g}": rise for g, rise in zip(gammas, rises, strict=True)}
     if len(gammas) < len(config.gammas):
         return measures
@@ -224,13 +214,13 @@ def _by_walks(
 ) -> Measures:
     losses: Measures = {}
     slopes: Measures = {}
-    traces: list[Trace] = []
+    traces: list[Chains] = []
     files.mkdir(parents=True, exist_ok=True)
     for gamma in config.gammas:
         tell(f"walks of scope {gamma:g}")
         walk = sample(
             objective,
-            SGLD(step_size=STABLE / (steepest + gamma), beta=config.beta),
+            SGLDSampler(step_size=STABLE / (steepest + gamma), beta=config.beta),
             gamma,
             steps=config.walk,
             burn_in=config.walk // 2,
@@ -244,7 +234,7 @@ def _by_walks(
         )
         slopes[f"entropy gradient {gamma:g}"] = Estimate(entropy_gradient_norm(walk), math.nan)
         traces.append(walk)
-    last = entropy_differences(traces, less_flat=True)[-1]
+    last = entropy_differences(traces, subtract_flat=True)[-1]
     rise = {_between(config, "walks"): Estimate(-last.value, last.error)}
     return rise | losses | slopes
 

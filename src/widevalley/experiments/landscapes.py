@@ -12,18 +12,9 @@ from torch import Tensor
 
 from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
-from widevalley.valley import (
-    BatchNormStatistics,
-    Hessian,
-    Objective,
-    Progress,
-    Slice,
-    lines,
-    plane,
-    plane_through,
-    random_direction,
-    top_eigenvector,
-)
+from widevalley.valley import BatchNormStatistics, Hessian, Objective, Progress
+from widevalley.valley.hessian import top_eigenvector
+from widevalley.valley.landscape import Slice, lines, plane, plane_through, random_direction
 
 BEYOND = 0.5
 """How far a line between two weights goes on behind each, as a share of their distance."""
@@ -124,7 +115,7 @@ def between(
     names = [run_name(folder) for folder in folders]
     if len({objective.size for objective in objectives}) > 1:
         raise ValueError(f"runs: of networks that differ, {', '.join(names)}")
-    weights = [objective.flat(objective.weights) for objective in objectives]
+    weights = [objective.flat_weights for objective in objectives]
     facts = facts_of(folders[0], config, objectives[0], began, command) | {"runs": names}
     if len(folders) == 2:
         found = _line(objectives[0], weights, config, progress)

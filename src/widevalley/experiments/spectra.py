@@ -14,17 +14,13 @@ from widevalley._files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, facts_of, loop_of, loss_of, objective_of
 from widevalley.training import RunFolder
 from widevalley.training.evaluation import judged_weights
-from widevalley.valley import (
+from widevalley.valley import Hessian, Objective, Progress, exact_spectrum, spectral_density
+from widevalley.valley.hessian import (
     Density,
     FisherDiagonal,
-    Hessian,
-    Objective,
-    Progress,
     Spectrum,
-    exact_spectrum,
     fisher_diagonal,
     fisher_diagonal_of_adam,
-    spectral_density,
 )
 
 MOMENTS = 390
@@ -101,7 +97,7 @@ def fisher(
         objective = objective_of(loop, config)
         size = replace(config, samples=steps * loop.config.batch_size, chunk=loop.config.batch_size)
         batches = objective_of(loop, size)
-    exact = fisher_diagonal(objective, chunk=config.chunk)
+    exact = fisher_diagonal(objective, centred=True, chunk=config.chunk)
     weights = [weight.clone().requires_grad_() for weight in batches.weights.values()]
     adam = torch.optim.Adam(weights, lr=0.0)
     for batch in batches.batches:
@@ -121,7 +117,7 @@ def _spent(blocks: Path) -> float:
 
 def _claim(blocks: Path, objective: Objective, config: LossConfig) -> None:
     """Make a folder of blocks this matrix's own."""
-    weights = objective.flat(objective.weights).cpu().numpy()
+    weights = objective.flat_weights.cpu().numpy()
     told = {
         "weights": hashlib.sha256(weights.tobytes()).hexdigest(),
         "samples": config.samples,

@@ -10,15 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from widevalley.report.drawing import BLUE, RED, STYLES, caption, figure, plain, save
-from widevalley.valley import Slice, Toy, Trace
+from widevalley.valley.landscape import Slice, ToyLandscape
+from widevalley.valley.samplers import Chains
 
 LEVELS = 12
 """Contours of a plane."""
 
 
 def draw_toy(file: Path) -> list[Path]:
-    """Draw a file of `Toy.save`, the paper's Fig. 2; returns PNG and SVG."""
-    toy = Toy.load(file)
+    """Draw a file of `ToyLandscape.save`, the paper's Fig. 2; returns PNG and SVG."""
+    toy = ToyLandscape.load(file)
     made = figure("A narrow deep valley, a wide one, and the negative local entropy", 8, 4.2)
     axes = made.subplots()
     names = ["f", *(f"-F, γ = {gamma:g}" for gamma in toy.gammas)]
@@ -105,7 +106,7 @@ def _contours(axes: Axes, found: Slice, levels: np.ndarray) -> Any:
 
 def draw_traces(files: Sequence[Path], to: Path) -> list[Path]:
     """Draw loss and distance along walks, a column a file; returns PNG and SVG, named as `to`."""
-    traces = sorted(map(Trace.load, files), key=lambda trace: float(trace.facts["gamma"]))
+    traces = sorted(map(Chains.load, files), key=lambda trace: float(trace.facts["gamma"]))
     made = figure(f"Langevin walks around the end of {to.name}", 3.6 * len(traces), 5)
     panels = made.subplots(2, len(traces), squeeze=False, sharex=True, sharey="row")
     for column, trace in zip(panels.T, traces, strict=True):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from widevalley.report.drawing import BLUE, GREY, RED, caption, figure, plain, save
 from widevalley.report.table import Cells
-from widevalley.valley import Density, FisherDiagonal, Spectrum
+from widevalley.valley.hessian import Density, FisherDiagonal, Spectrum
 
 BINS = 100
 SHARES = (1e-4, 1e-3, 1e-2)
@@ -54,7 +54,7 @@ def _row(spectrum: Spectrum) -> list[str]:
         f"{spectrum.size:,}",
         f"{facts['judged'][1]:.3g}",
         f"{facts['loss']:.3g}",
-        *(f"{100 * spectrum.share_below(m):.2f} %" for m in SHARES),
+        *(f"{100 * spectrum.fraction_below(m):.2f} %" for m in SHARES),
         f"{spectrum.structural_zeros:,}",
         f"{spectrum.values[-1]:.4g}",
         f"{spectrum.values[0]:.3g}",
@@ -101,7 +101,7 @@ def _ranks(axes: Axes, spectrum: Spectrum) -> None:
 
 
 def _caption(spectrum: Spectrum) -> str:
-    shares = ", ".join(f"{100 * spectrum.share_below(m):.2f} % below {m:g}" for m in SHARES)
+    shares = ", ".join(f"{100 * spectrum.fraction_below(m):.2f} % below {m:g}" for m in SHARES)
     return (
         f"largest {spectrum.values[-1]:.4g}, most negative {spectrum.values[0]:.3g}; in magnitude "
         f"{shares}, {spectrum.structural_zeros:,} of them weights the loss does not depend on"

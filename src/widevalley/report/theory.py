@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from widevalley.report.table import markdown_table
-from widevalley.valley import SGLD, Quadratic, local_entropy_on_grid, theory, toy_landscape
-from widevalley.valley.toy import GAMMAS
+from widevalley.valley import theory
+from widevalley.valley.entropy import QuadraticLoss, local_entropy_on_grid
+from widevalley.valley.landscape import TOY_GAMMAS, toy_landscape
+from widevalley.valley.samplers import SGLDSampler
 
 SAID = """\
 # The theory, in numbers
@@ -79,7 +81,7 @@ def _limits() -> str:
 
 def _temperature() -> str:
     step, eps, curvature, gamma = 0.01, 0.1, 1.0, 0.5
-    sampler = SGLD(step_size=step, beta=2 / eps**2)
+    sampler = SGLDSampler(step_size=step, beta=2 / eps**2)
     generator = torch.Generator().manual_seed(0)
     state = sampler.start(torch.zeros(20_000, dtype=torch.float64))
     for _ in range(1000):
@@ -116,7 +118,7 @@ def _without_gap() -> str:
 def _curvature() -> str:
     parts = []
     for eigenvalue in (10.0, 1.0, -0.5):
-        quadratic = Quadratic(torch.tensor([[eigenvalue]]), torch.zeros(1))
+        quadratic = QuadraticLoss(torch.tensor([[eigenvalue]]), torch.zeros(1))
         exact = -float(quadratic.gradient(torch.ones(1), 1.0))
         found = theory.smoothed_curvature(eigenvalue, 1.0)
         parts.append(f"{eigenvalue:g} → {found:.4g} ({exact:.4g})")
@@ -181,15 +183,15 @@ def _jensen() -> str:
 
 def _toy() -> str:
     deepest, *wide = toy_landscape().minima()
-    said = ", ".join(f"{at:g} at γ = {gamma:g}" for at, gamma in zip(wide, GAMMAS, strict=True))
+    said = ", ".join(f"{at:g} at γ = {gamma:g}" for at, gamma in zip(wide, TOY_GAMMAS, strict=True))
     return f"f is least in the narrow valley, at {deepest:g}; -F in the wide one: {said}"
 
 
 CHECKS = (
-    Check("3, Fig. 2", "F prefers wide valleys", "`toy_landscape`", _toy),
-    Check("3", "F(x, γ) → -f(x) + const as γ → ∞", "`local_entropy_on_grid`", _limits),
-    Check("4.1", "-∇F = γ (x - ⟨x'⟩)", "`local_entropy_on_grid`", _gradient),
-    Check("4.2", "a walk with noise √η' ε has 1/β = ε²/2", "`SGLD`", _temperature),
+    Check("3, Fig. 2", "F prefers wide valleys", "`landscape.toy_landscape`", _toy),
+    Check("3", "F(x, γ) → -f(x) + const as γ → ∞", "`entropy.local_entropy_on_grid`", _limits),
+    Check("4.1", "-∇F = γ (x - ⟨x'⟩)", "`entropy.local_entropy_on_grid`", _gradient),
+    Check("4.2", "a walk with noise √η' ε has 1/β = ε²/2", "`samplers.SGLDSampler`", _temperature),
     Check(
         "4.4, B",
         "F is α/(1 + c/γ)-Lipschitz and β/(1 + c/γ)-smooth",

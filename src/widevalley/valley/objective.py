@@ -18,7 +18,7 @@ Weights = dict[str, Tensor]
 Batch = tuple[Any, Tensor]
 """Inputs and targets."""
 Progress = Callable[[int, int], None]
-"""Told how much of the work is done, and of how much."""
+"""Called with how much of the work is done, and of how much."""
 BatchNormStatistics = Literal["running", "batch"]
 """Which statistics batch norm uses: its running ones, or each batch's own."""
 
@@ -38,7 +38,7 @@ class Objective:
     Args:
         module: any module whose outputs `loss` takes; all of its parameters on one device.
         loss: maps outputs and targets to the mean loss of a batch, a scalar.
-        batches: pairs of inputs and targets, each of one or more samples; read once and kept.
+        batches: pairs of inputs and targets, each of one or more samples; read once, into memory.
             Inputs may be a tensor or a tuple of arguments.
         dtype: of all that is computed; by default that of the parameters. float64 is worth its
             price where eigenvalues near zero matter.
@@ -80,20 +80,20 @@ class Objective:
         if batch_norm == "batch":
             _use_batch_statistics(self.module)
         sizes = [targets.numel() for _, targets in self.batches]
-        self.shares = [size / sum(sizes) for size in sizes]
-        """Weight of each batch in the mean."""
+        self.batch_weights = [size / sum(sizes) for size in sizes]
+        """Weight of each batch in the mean; their sum is 1."""
         inputs, targets = self.batches[0]
         shape = tuple(self.batch_loss(self.weights, inputs, targets).shape)
         if shape:
             raise ValueError(f"loss: must be the mean over a batch, a scalar, not shape {shape}")
 
     @property
-    def samples_meet(self) -> bool:
+    def couples_samples(self) -> bool:
         """Whether the loss of a sample depends on the others of its batch: by batch norm."""
         norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
         return any(m.running_mean is None for m in norms)
 
-    def shared(self, layer: nn.Module) -> bool:
+    def is_tied(self, layer: nn.Module) -> bool:
         """Whether another module has one of this one's parameters."""
         own = set(layer.parameters(recurse=False))
         others = (m for m in self.module.modules() if m is not layer)
@@ -105,14 +105,19 @@ class Objective:
         return sum(w.numel() for w in self.weights.values())
 
     def outputs(self, weights: Weights, inputs: Any) -> Any:
-        """What the network says of a batch at these weights."""
+        """The outputs of the network for a batch at these weights."""
         arguments = inputs if isinstance(inputs, tuple) else (inputs,)
         return functional_call(self.module, weights, arguments)
 
     def batch_loss(self, weights: Weights, inputs: Any, targets: Tensor) -> Tensor:
         """Mean loss of a batch at these weights."""
-        with self.derivable():
+        with self.second_derivatives():
             return self.loss(self.outputs(weights, inputs), targets)
+
+    @property
+    def flat_weights(self) -> Tensor:
+        """x, flat, (n,)."""
+        return self.flatten(self.weights)
 
     def value(self) -> float:
         """f(x)."""
@@ -120,7 +125,7 @@ class Objective:
 
     def value_at(self, vector: Tensor) -> float:
         """f at other weights, flat."""
-        return self._value(self.unflat(vector))
+        return self._value(self.unflatten(vector))
 
     def gradient(self) -> Tensor:
         """The gradient of f at x, flat."""
@@ -128,28 +133,30 @@ class Objective:
 
     def gradient_at(self, vector: Tensor) -> Tensor:
         """The gradient of f at other weights, both flat."""
-        return self._gradient(self.unflat(vector))
+        return self._gradient(self.unflatten(vector))
 
     def _value(self, weights: Weights) -> float:
         with torch.no_grad():
             losses = [self.batch_loss(weights, *batch) for batch in self.batches]
-        return float(sum(s * loss.double() for s, loss in zip(self.shares, losses, strict=True)))
+        return float(
+            sum(w * loss.double() for w, loss in zip(self.batch_weights, losses, strict=True))
+        )
 
     def _gradient(self, weights: Weights) -> Tensor:
         total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
-        for share, batch in zip(self.shares, self.batches, strict=True):
-            total += share * self.flat(grad(self.batch_loss)(weights, *batch))
+        for weight, batch in zip(self.batch_weights, self.batches, strict=True):
+            total += weight * self.flatten(grad(self.batch_loss)(weights, *batch))
         return total
 
-    def flat(self, weights: Weights, *, columns: bool = False) -> Tensor:
+    def flatten(self, weights: Weights, *, columns: bool = False) -> Tensor:
         """Concatenate tensors by parameter; `columns` keeps the last dimension of each."""
         parts = [weights[name] for name in self.weights]
         if columns:
             return torch.cat([part.flatten(end_dim=-2) for part in parts])
         return torch.cat([part.flatten() for part in parts])
 
-    def unflat(self, vector: Tensor) -> Weights:
-        """The reverse of `flat`, for a vector (size,) or a block (size, columns)."""
+    def unflatten(self, vector: Tensor) -> Weights:
+        """The reverse of `flatten`, for a vector (size,) or a block (size, columns)."""
         parts = torch.split(vector, [w.numel() for w in self.weights.values()])
         return {
             name: part.reshape(*w.shape, *vector.shape[1:])
@@ -157,17 +164,17 @@ class Objective:
         }
 
     @contextmanager
-    def derivable(self) -> Iterator[None]:
+    def second_derivatives(self) -> Iterator[None]:
         """Fused recurrent layers, which lack second derivatives, give way to plain ones."""
         backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
-        kept = [backend.enabled for backend in backends]
+        enabled = [backend.enabled for backend in backends]
         try:
             for backend in backends:
                 backend.enabled = backend.enabled and not self.recurrent
             yield
         finally:
-            for backend, enabled in zip(backends, kept, strict=True):
-                backend.enabled = enabled
+            for backend, was in zip(backends, enabled, strict=True):
+                backend.enabled = was
 
     def _moved(self, value: Any) -> Any:
         if isinstance(value, tuple | list):

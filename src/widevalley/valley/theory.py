@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from widevalley.valley.exact_entropy import check_scope, local_entropy_on_grid
+from widevalley.valley._validation import check_positive
+from widevalley.valley.entropy.closed_forms import local_entropy_on_grid
 
 
 def lipschitz_bound(alpha: float, c: float, gamma: float) -> float:
@@ -105,9 +106,7 @@ class GaussianModel:
     """
 
     def __init__(self, y: Tensor, noise: float, prior: float) -> None:
-        for name, value in (("noise", noise), ("prior", prior)):
-            if not value > 0:
-                raise ValueError(f"{name}={value}: must be above 0")
+        check_positive(noise=noise, prior=prior)
         self.y, self.noise, self.prior = y.double(), noise, prior
 
     def log_likelihood(self, z: Tensor) -> Tensor:
@@ -137,7 +136,7 @@ class GaussianModel:
 
     def local_entropy(self, x: float, gamma: float) -> float:
         r"""F(x, \gamma) = log \int p(y | z) exp(-\gamma/2 (x - z)^2) dz, closed."""
-        check_scope(gamma, 1.0)
+        check_positive(gamma=gamma)
         precision = len(self.y) / self.noise**2 + gamma
         mode = (float(self.y.sum()) / self.noise**2 + gamma * x) / precision
         at = float(self.log_likelihood(torch.tensor(mode))) - 0.5 * gamma * (x - mode) ** 2

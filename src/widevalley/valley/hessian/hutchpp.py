@@ -1,25 +1,18 @@
-"""Trace of a matrix known by its products."""
+"""The trace of a matrix known by its products, by Hutch++."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from widevalley.valley.operators import Symmetric
+from widevalley.valley._validation import check_at_least
+from widevalley.valley.estimate import Estimate
+from widevalley.valley.hessian.operators import SymmetricOperator
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its standard error (NaN where one sample gives none)."""
-
-    value: float
-    error: float
-
-
-def trace(operator: Symmetric, *, products: int = 99, seed: int = 0) -> Estimate:
+def trace(operator: SymmetricOperator, *, products: int = 99, seed: int = 0) -> Estimate:
     """The trace by Hutch++ (Meyer, Musco, Musco and Woodruff, 2021).
 
     A third of the products finds a space that holds most of the matrix, a third takes the trace in
@@ -34,8 +27,7 @@ def trace(operator: Symmetric, *, products: int = 99, seed: int = 0) -> Estimate
     Raises:
         ValueError: fewer than 3 products.
     """
-    if products < 3:
-        raise ValueError(f"products={products}: must be at least 3")
+    check_at_least(3, products=products)
     generator = torch.Generator().manual_seed(seed)
     third = min(products // 3, operator.size)
     sketch, probes = (_signs(operator, third, generator) for _ in range(2))
@@ -47,10 +39,10 @@ def trace(operator: Symmetric, *, products: int = 99, seed: int = 0) -> Estimate
     return Estimate(inside + float(rest.mean()), error)
 
 
-def _signs(operator: Symmetric, columns: int, generator: torch.Generator) -> Tensor:
+def _signs(operator: SymmetricOperator, columns: int, generator: torch.Generator) -> Tensor:
     bits = torch.randint(2, (operator.size, columns), generator=generator)
     return (2.0 * bits - 1).to(operator.device, torch.float64)
 
 
-def _product(operator: Symmetric, columns: Tensor) -> Tensor:
+def _product(operator: SymmetricOperator, columns: Tensor) -> Tensor:
     return (operator @ columns.to(operator.dtype)).to(torch.float64)

@@ -1,7 +1,7 @@
 """The whole Hessian as one array, built block by block.
 
 Weights that no loss depends on (those of a pixel that is always dark, of a unit that never fires)
-have rows of zeros; they are told apart beforehand and take no room.
+have rows of zeros; they are found beforehand and take no room.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from widevalley.valley.linear_layer import LinearLayer, largest_linear_layer
-from widevalley.valley.memory import check_room
+from widevalley.valley._memory import check_room
+from widevalley.valley.hessian.linear_layer import LinearLayer, largest_linear_layer
+from widevalley.valley.hessian.operators import Curvature, Hessian
 from widevalley.valley.objective import Progress
-from widevalley.valley.operators import Curvature, Hessian
 
 COLUMNS = 32
 """Columns in one product; more are no faster and take more memory."""
 PROBES = 3
+"""Random products that find the rows of zeros."""
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """A symmetric matrix over the weights that matter, and how well it came out."""
+class AssembledMatrix:
+    """A symmetric matrix without its rows of zeros, and how well it came out."""
 
     values: Tensor
-    """(k, k), in the order of `live`."""
-    live: Tensor
-    """Indices of its weights among all, (k,)."""
+    """(k, k), in the order of `support`."""
+    support: Tensor
+    """Indices of its rows among all, (k,), ascending."""
     size: int
-    """Number of all weights; the rows of the others are zero."""
+    """n, the number of all rows; those outside the support are zero."""
     asymmetry: float
     """Largest difference of two entries that should be equal, over the largest entry met."""
 
 
-class Piece(Protocol):
-    """A part of the matrix that is computed, kept and placed at once."""
+class Block(Protocol):
+    """A part of the matrix that is computed, stored and written at once."""
 
     name: str
     cost: int
@@ -50,19 +51,19 @@ class Piece(Protocol):
         """The numbers."""
         ...
 
-    def place(self, matrix: Tensor, block: Tensor) -> float:
+    def write_into(self, matrix: Tensor, values: Tensor) -> float:
         """Write them into the matrix and its mirror; returns the largest asymmetry met."""
         ...
 
 
-def dense(
+def assemble(
     operator: Curvature,
     *,
     columns: int = COLUMNS,
     structure: bool = True,
     folder: Path | None = None,
     progress: Progress | None = None,
-) -> Matrix:
+) -> AssembledMatrix:
     """Build the matrix of an operator.
 
     Of a Hessian with a fully connected layer the largest such layer's own block, most of the
@@ -80,26 +81,27 @@ def dense(
     Raises:
         MemoryError: the matrix does not fit; says how much is needed and how much is free.
     """
-    live = live_weights(operator)
-    check_room(len(live) ** 2 * operator.dtype.itemsize, operator.device)
+    support = nonzero_rows(operator)
+    k = len(support)
+    check_room(k**2 * operator.dtype.itemsize, operator.device)
     layer = None
     if structure and isinstance(operator, Hessian):
         layer = largest_linear_layer(operator.objective)
-    pieces = list(_pieces(operator, live, columns, layer))
-    matrix = torch.empty(len(live), len(live), dtype=operator.dtype, device=operator.device)
-    total, done, asymmetry, largest = sum(p.cost for p in pieces), 0, 0.0, 0.0
-    for piece in pieces:
-        block = _computed(piece, folder)
-        asymmetry = max(asymmetry, piece.place(matrix, block))
-        largest = max(largest, float(block.abs().max()) if block.numel() else 0.0)
-        done += piece.cost
+    blocks = list(_blocks(operator, support, columns, layer))
+    matrix = torch.empty(k, k, dtype=operator.dtype, device=operator.device)
+    total, done, asymmetry, largest = sum(block.cost for block in blocks), 0, 0.0, 0.0
+    for block in blocks:
+        values = _computed(block, folder)
+        asymmetry = max(asymmetry, block.write_into(matrix, values))
+        largest = max(largest, float(values.abs().max()) if values.numel() else 0.0)
+        done += block.cost
         if progress:
             progress(done, total)
-    return Matrix(matrix, live, operator.size, asymmetry / largest if largest else 0.0)
+    return AssembledMatrix(matrix, support, operator.size, asymmetry / largest if largest else 0.0)
 
 
-def live_weights(operator: Curvature) -> Tensor:
-    """Indices of the rows that are not zero, told by products with random vectors.
+def nonzero_rows(operator: Curvature) -> Tensor:
+    """Indices of the rows that are not zero, found by products with random vectors.
 
     A row that is not zero gives an exact zero with probability 0 in each of three products.
     """
@@ -109,18 +111,18 @@ def live_weights(operator: Curvature) -> Tensor:
     return (products != 0).any(dim=1).nonzero().flatten()
 
 
-def _pieces(
-    operator: Curvature, live: Tensor, columns: int, layer: LinearLayer | None
-) -> Iterator[Piece]:
+def _blocks(
+    operator: Curvature, support: Tensor, columns: int, layer: LinearLayer | None
+) -> Iterator[Block]:
     inside = torch.zeros(operator.size, dtype=torch.bool)
     if layer:
         inside[layer.start : layer.stop] = True
     position = torch.full((operator.size,), -1)
-    position[live.cpu()] = torch.arange(len(live))
+    position[support.cpu()] = torch.arange(len(support))
     outside = position[~inside]
     outside = outside[outside >= 0]
     for begin in range(0, len(outside), columns):
-        yield _Columns(operator, live, outside, begin, min(begin + columns, len(outside)))
+        yield _Columns(operator, support, outside, begin, min(begin + columns, len(outside)))
     if layer:
         for unit in range(layer.units):
             yield _Unit(layer, unit, position)
@@ -130,28 +132,28 @@ class _Columns:
     """Some columns of the matrix, by products with unit vectors."""
 
     def __init__(
-        self, operator: Curvature, live: Tensor, chosen: Tensor, begin: int, end: int
+        self, operator: Curvature, support: Tensor, chosen: Tensor, begin: int, end: int
     ) -> None:
         self.name = f"columns-{begin}-{end}"
         self.cost = end - begin
-        self._operator, self._live = operator, live
+        self._operator, self._support = operator, support
         self._before, self._at = chosen[:begin], chosen[begin:end]
 
     def compute(self) -> Tensor:
-        operator = self._operator
+        operator, support = self._operator, self._support
         unit = torch.zeros(operator.size, self.cost, dtype=operator.dtype, device=operator.device)
-        unit[self._live[self._at.to(self._live.device)], torch.arange(self.cost)] = 1
-        return (operator @ unit)[self._live]
+        unit[support[self._at.to(support.device)], torch.arange(self.cost)] = 1
+        return (operator @ unit)[support]
 
-    def place(self, matrix: Tensor, block: Tensor) -> float:
-        asymmetry = _symmetrise(block, self._at)
+    def write_into(self, matrix: Tensor, values: Tensor) -> float:
+        asymmetry = _symmetrise(values, self._at)
         if len(self._before):
             mirror = matrix[self._at[:, None], self._before].T
-            gap = block[self._before] - mirror
+            gap = values[self._before] - mirror
             asymmetry = max(asymmetry, float(gap.abs().max()))
-            block[self._before] -= gap / 2
-        matrix[:, self._at] = block
-        matrix[self._at] = block.T
+            values[self._before] -= gap / 2
+        matrix[:, self._at] = values
+        matrix[self._at] = values.T
         return asymmetry
 
 
@@ -161,42 +163,43 @@ class _Unit:
     def __init__(self, layer: LinearLayer, unit: int, position: Tensor) -> None:
         self.name = f"unit-{unit}"
         self._layer, self._unit = layer, unit
-        self._places = [position[layer.weights_of(k)] for k in range(unit + 1)]
-        self.cost = int((self._places[unit] >= 0).sum())
+        self._positions = [position[layer.weights_of(k)] for k in range(unit + 1)]
+        self.cost = int((self._positions[unit] >= 0).sum())
 
     def compute(self) -> Tensor:
-        live = [places >= 0 for places in self._places]
-        return self._layer.strip(self._unit, live)
+        inside = [positions >= 0 for positions in self._positions]
+        return self._layer.block_row(self._unit, inside)
 
-    def place(self, matrix: Tensor, block: Tensor) -> float:
-        rows = self._places[self._unit]
+    def write_into(self, matrix: Tensor, values: Tensor) -> float:
+        rows = self._positions[self._unit]
         rows, at = rows[rows >= 0], 0
-        asymmetry = _symmetrise(block[:, block.shape[1] - len(rows) :], slice(None))
-        for places in self._places:
-            chosen = places[places >= 0]
-            part = block[:, at : at + len(chosen)]
-            matrix[rows[:, None], chosen] = part
-            matrix[chosen[:, None], rows] = part.T
-            at += len(chosen)
+        asymmetry = _symmetrise(values[:, values.shape[1] - len(rows) :], slice(None))
+        for positions in self._positions:
+            columns = positions[positions >= 0]
+            part = values[:, at : at + len(columns)]
+            matrix[rows[:, None], columns] = part
+            matrix[columns[:, None], rows] = part.T
+            at += len(columns)
         return asymmetry
 
 
-def _symmetrise(block: Tensor, at: Tensor | slice) -> float:
-    """Make the square of `block` at these rows symmetric; returns how far from it it was."""
-    square = block[at].clone()
-    block[at] = (square + square.T) / 2
+def _symmetrise(values: Tensor, at: Tensor | slice) -> float:
+    """Make the square of `values` at these rows symmetric; returns how far from it it was."""
+    square = values[at].clone()
+    values[at] = (square + square.T) / 2
     return float((square - square.T).abs().max()) if square.numel() else 0.0
 
 
-def _computed(piece: Piece, folder: Path | None) -> Tensor:
+def _computed(block: Block, folder: Path | None) -> Tensor:
     if folder is None:
-        return piece.compute()
+        return block.compute()
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{piece.name}.pt"
+    file = folder / f"{block.name}.pt"
     if file.exists():
-        kept: Tensor = torch.load(file, weights_only=True)
-        return kept
-    block = piece.compute()
-    torch.save(block, file.with_suffix(".part"))
+        stored: Tensor = torch.load(file, weights_only=True)
+        return stored
+    values = block.compute()
+    # Under its own name only when it is whole: a stop in between leaves a part, not half a block.
+    torch.save(values, file.with_suffix(".part"))
     os.replace(file.with_suffix(".part"), file)
-    return block
+    return values

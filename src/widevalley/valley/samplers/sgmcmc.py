@@ -28,13 +28,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from widevalley.valley._validation import check_positive
+
 State = dict[str, Tensor]
-"""What a sampler remembers from step to step; `x` is the position, all shapes are (n,)."""
+"""A chain between two steps: `x`, (n,), is the position, the rest is the sampler's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler(ABC):
-    """A chain's rule; frozen settings, the state apart.
+    """The rule of a chain's step: settings alone, the state goes in and out.
 
     Raises ValueError naming the setting, its value and what is allowed.
     """
@@ -47,9 +49,7 @@ class Sampler(ABC):
     """Inverse temperature; the paper's thermal noise is sqrt(2 / beta)."""
 
     def __post_init__(self) -> None:
-        for name, value in (("step_size", self.step_size), ("beta", self.beta)):
-            if not value > 0:
-                raise ValueError(f"{name}={value}: must be above 0")
+        check_positive(step_size=self.step_size, beta=self.beta)
 
     def start(self, x: Tensor) -> State:
         """The state of a chain that begins at a position."""
@@ -59,24 +59,24 @@ class Sampler(ABC):
     def step(self, state: State, gradient: Tensor, noise: Tensor) -> State:
         """The state after a step, from the gradient of U at its position."""
 
-    def heat(self, share: float = 1.0) -> float:
-        """Standard deviation of the noise that `share` of a step's friction asks for."""
-        return math.sqrt(2 * share * self.step_size / self.beta)
+    def noise_std(self, friction: float = 1.0) -> float:
+        r"""Standard deviation \sqrt{2 a h/\beta} of a step's noise at friction a."""
+        return math.sqrt(2 * friction * self.step_size / self.beta)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGLD(Sampler):
+class SGLDSampler(Sampler):
     """Langevin dynamics, the paper's walk."""
 
     name: ClassVar[str] = "sgld"
 
     def step(self, state: State, gradient: Tensor, noise: Tensor) -> State:
         """One step."""
-        return {"x": state["x"] - self.step_size * gradient + self.heat() * noise}
+        return {"x": state["x"] - self.step_size * gradient + self.noise_std() * noise}
 
 
 @dataclass(frozen=True, kw_only=True)
-class PSGLD(Sampler):
+class PSGLDSampler(Sampler):
     """Langevin dynamics with RMSprop's diagonal preconditioner."""
 
     name: ClassVar[str] = "psgld"
@@ -95,12 +95,12 @@ class PSGLD(Sampler):
         steps = state["steps"] + 1
         square = self.memory * state["square"] + (1 - self.memory) * gradient.square()
         gain = 1 / (self.floor + (square / (1 - self.memory**steps)).sqrt())
-        x = state["x"] - self.step_size * gain * gradient + self.heat() * gain.sqrt() * noise
+        x = state["x"] - self.step_size * gain * gradient + self.noise_std() * gain.sqrt() * noise
         return {"x": x, "square": square, "steps": steps}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGHMC(Sampler):
+class SGHMCSampler(Sampler):
     """Hamiltonian dynamics with friction."""
 
     name: ClassVar[str] = "sghmc"
@@ -120,12 +120,12 @@ class SGHMC(Sampler):
     def step(self, state: State, gradient: Tensor, noise: Tensor) -> State:
         """One step."""
         v = (1 - self.friction) * state["v"] - self.step_size * gradient
-        v = v + self.heat(self.friction) * noise
+        v = v + self.noise_std(self.friction) * noise
         return {"x": state["x"] + v, "v": v}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SGNHT(SGHMC):
+class SGNHTSampler(SGHMCSampler):
     """The same with a thermostat: friction follows the kinetic energy."""
 
     name: ClassVar[str] = "sgnht"
@@ -137,9 +137,10 @@ class SGNHT(SGHMC):
     def step(self, state: State, gradient: Tensor, noise: Tensor) -> State:
         """One step."""
         v = (1 - state["xi"]) * state["v"] - self.step_size * gradient
-        v = v + self.heat(self.friction) * noise
+        v = v + self.noise_std(self.friction) * noise
         xi = state["xi"] + v.square().mean() - self.step_size / self.beta
         return {"x": state["x"] + v, "v": v, "xi": xi}
 
 
-SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in (SGLD, PSGLD, SGHMC, SGNHT)}
+_KINDS = (SGLDSampler, PSGLDSampler, SGHMCSampler, SGNHTSampler)
+SAMPLERS: dict[str, type[Sampler]] = {kind.name: kind for kind in _KINDS}

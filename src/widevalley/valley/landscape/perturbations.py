@@ -1,4 +1,4 @@
-"""Flatness measures people compare, each with what it is invariant to.
+"""Rise of the loss under perturbed weights: by noise, and at worst.
 
 None of them is invariant under the rescaling of a layer and its inverse in the next one, which
 leaves a ReLU network's function alone, but for the relative ones: noise in proportion to each
@@ -12,8 +12,9 @@ import math
 import numpy as np
 import torch
 
+from widevalley.valley._validation import check_at_least, check_positive
+from widevalley.valley.estimate import Estimate
 from widevalley.valley.objective import Objective
-from widevalley.valley.trace import Estimate
 
 
 def local_energy(
@@ -31,8 +32,9 @@ def local_energy(
 
     Raises ValueError for a radius not above 0 or fewer than 2 samples.
     """
-    _check(radius, samples)
-    at, base = objective.flat(objective.weights), objective.value()
+    check_positive(radius=radius)
+    check_at_least(2, samples=samples)
+    at, base = objective.flat_weights, objective.value()
     scale = radius * at.abs() if relative else torch.full_like(at, radius)
     generator = torch.Generator().manual_seed(seed)
     rises = []
@@ -52,25 +54,17 @@ def sharpness(objective: Objective, radius: float, *, steps: int = 1) -> float:
 
     Raises ValueError for a radius not above 0 or steps below 1.
     """
-    _check(radius, 2)
-    if steps < 1:
-        raise ValueError(f"steps={steps}: must be at least 1")
-    at = objective.flat(objective.weights)
+    check_positive(radius=radius)
+    check_at_least(1, steps=steps)
+    at = objective.flat_weights
     moved, base, worst = at, objective.value(), 0.0
     for _ in range(steps):
-        slope = objective.gradient_at(moved)
-        norm = float(slope.norm())
+        gradient = objective.gradient_at(moved)
+        norm = float(gradient.norm())
         if norm == 0:
             break
-        away = moved + (radius / steps / norm) * slope - at
+        away = moved + (radius / steps / norm) * gradient - at
         away *= min(1.0, radius / float(away.norm()))
         moved = at + away
         worst = max(worst, objective.value_at(moved) - base)
     return worst
-
-
-def _check(radius: float, samples: int) -> None:
-    if not radius > 0:
-        raise ValueError(f"radius={radius}: must be above 0")
-    if samples < 2:
-        raise ValueError(f"samples={samples}: must be at least 2")

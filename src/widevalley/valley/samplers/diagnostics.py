@@ -1,4 +1,4 @@
-"""What traces of chains are worth: pure functions of arrays (chains, steps)."""
+"""Convergence diagnostics of chains: pure functions of arrays (chains, steps)."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ class NotMixed(UserWarning):
     """Chains disagree, or are too short for their memory; the message says by how much."""
 
 
-def effective_samples(values: np.ndarray) -> float:
-    """Independent samples that tell as much of the mean as these do.
+def effective_sample_size(values: np.ndarray) -> float:
+    """Independent samples that would give the mean as well as these do.
 
-    Chains' autocovariances are averaged and summed by Geyer's initial positive pairs.
+    Chains' autocorrelations are combined and summed over Geyer's initial monotone sequence, without
+    splitting or ranking (Vehtari et al., 2021, section 3.2; Stan's reference manual).
     """
     chains, steps = values.shape
     if steps < 4:
         return float(chains * steps)
-    away = values - values.mean(axis=1, keepdims=True)
-    padded = np.fft.rfft(away, 2 * steps, axis=1)
+    centred = values - values.mean(axis=1, keepdims=True)
+    padded = np.fft.rfft(centred, 2 * steps, axis=1)
     covariance = np.fft.irfft(padded * padded.conj(), axis=1)[:, :steps].mean(axis=0) / steps
     if covariance[0] == 0:
         return float(chains * steps)
-    between = values.mean(axis=1).var(ddof=1) if chains > 1 else 0.0
     within = covariance[0] * steps / (steps - 1)
-    total = within * (steps - 1) / steps + between
-    correlation = 1 - (within - covariance * steps / (steps - 1)) / total
+    between = values.mean(axis=1).var(ddof=1) if chains > 1 else 0.0
+    correlation = 1 - (within - covariance) / (covariance[0] + between)
+    correlation[0] = 1
     pairs = correlation[: steps // 2 * 2].reshape(-1, 2).sum(axis=1)
-    positive = np.argmax(pairs <= 0) if (pairs <= 0).any() else len(pairs)
-    time = max(2 * pairs[:positive].sum() - 1, 1 / math.log10(max(chains * steps, 10)))
-    return float(chains * steps / time)
+    end = int(np.argmax(pairs <= 0)) if (pairs <= 0).any() else len(pairs)
+    time = 2 * np.minimum.accumulate(pairs[:end]).sum() - 1
+    if end < len(pairs):
+        time += max(correlation[2 * end], 0.0)
+    return float(chains * steps / max(time, 1 / math.log10(max(chains * steps, 10))))
 
 
 def r_hat(values: np.ndarray) -> float:
-    """Split R-hat: how far the halves of all chains disagree; 1 where they do not."""
+    """Split R-hat: how far the halves of all chains disagree; 1 where they do not.
+
+    Gelman et al., Bayesian Data Analysis, third edition, section 11.4.
+    """
     half = values.shape[1] // 2
     if half < 2:
         return math.nan
@@ -55,11 +61,11 @@ def r_hat(values: np.ndarray) -> float:
 
 def mean_and_error(values: np.ndarray, what: str = "the chains") -> tuple[float, float]:
     """Mean over everything and its standard error; warns with NotMixed where it is unsure."""
-    samples = effective_samples(values)
-    spread = r_hat(values)
-    if samples < ENOUGH or not spread < MIXED:
+    samples = effective_sample_size(values)
+    disagreement = r_hat(values)
+    if samples < ENOUGH or not disagreement < MIXED:
         warnings.warn(
-            f"{what}: {samples:.0f} effective samples of {values.size}, R-hat {spread:.3f}; "
+            f"{what}: {samples:.0f} effective samples of {values.size}, R-hat {disagreement:.3f}; "
             "take more steps, or smaller ones",
             NotMixed,
             stacklevel=2,

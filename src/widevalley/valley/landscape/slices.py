@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley.objective import Objective, Progress
-from widevalley.valley.store import read_arrays, write_arrays
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Slice:
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
-        told = {"marks": self.marks, "facts": self.facts, "dimensions": len(self.coordinates)}
+        plain = {"marks": self.marks, "facts": self.facts, "dimensions": len(self.coordinates)}
         axes = {f"axis_{k}": axis for k, axis in enumerate(self.coordinates)}
-        write_arrays(file, told, loss=self.loss, **axes)
+        write_arrays(file, plain, loss=self.loss, **axes)
 
     @classmethod
     def load(cls, file: Path) -> Slice:
@@ -63,7 +63,7 @@ def random_direction(objective: Objective, *, seed: int = 0) -> Tensor:
         own, other = weight.reshape(rows).norm(dim=1), drawn.reshape(rows).norm(dim=1)
         scale = torch.where(other > 0, own / other, 0.0)
         parts[name] = (drawn.reshape(rows) * scale[:, None]).reshape(weight.shape)
-    return objective.flat(parts)
+    return objective.flatten(parts)
 
 
 def lines(
@@ -78,7 +78,7 @@ def lines(
     Raises ValueError without directions or steps, or where a direction is not of (n,).
     """
     _check(objective, directions, steps)
-    at, total = objective.flat(objective.weights), len(directions) * len(steps)
+    at, total = objective.flat_weights, len(directions) * len(steps)
     loss = np.zeros((len(directions), len(steps)))
     for k, direction in enumerate(directions):
         for j, t in enumerate(steps):
@@ -101,7 +101,7 @@ def plane(
     Raises ValueError without steps, or where a direction is not of (n,).
     """
     _check(objective, (first, second), (*steps[0], *steps[1]))
-    at, (rows, columns) = objective.flat(objective.weights), steps
+    at, (rows, columns) = objective.flat_weights, steps
     loss = np.zeros((len(rows), len(columns)))
     for k, a in enumerate(rows):
         for j, b in enumerate(columns):

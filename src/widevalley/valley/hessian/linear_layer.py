@@ -6,7 +6,7 @@ through z_n alone, so that second derivatives by the weights of units i and j ar
     \sum_n B_n[i, j] \hat a_n \hat a_n^T,    \hat a_n = (a_n, 1),
 
 with B_n the Hessian of the mean loss by z_n: weighted Gram matrices of the layer's inputs. This
-holds whatever comes before and after, as long as samples do not meet.
+holds whatever comes before and after, as long as no sample depends on another of its batch.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad
 
+from widevalley.valley.hessian.operators import pullback
 from widevalley.valley.objective import Objective
-from widevalley.valley.operators import pullback
 
 
 class LinearLayer:
@@ -34,8 +34,8 @@ class LinearLayer:
         self._objective, self._layer = objective, layer
         self._inputs = torch.cat([self._input(inputs) for inputs, _ in objective.batches])
         self._products = [
-            (share, self._product(*batch), len(batch[1]))
-            for share, batch in zip(objective.shares, objective.batches, strict=True)
+            (batch_weight, self._product(*batch), len(batch[1]))
+            for batch_weight, batch in zip(objective.batch_weights, objective.batches, strict=True)
         ]
 
     def weights_of(self, unit: int) -> Tensor:
@@ -46,25 +46,25 @@ class LinearLayer:
             return weights
         return torch.cat([weights, torch.tensor([self.start + self.units * self.features + unit])])
 
-    def strip(self, unit: int, live: list[Tensor]) -> Tensor:
-        """Rows of this unit's weights, columns of the units 0 to `unit`, both where `live`."""
-        curvature, rows = self._curvature(unit), self._inputs[:, live[unit]]
+    def block_row(self, unit: int, chosen: list[Tensor]) -> Tensor:
+        """Rows of this unit's weights, columns of the units 0 to `unit`, both where `chosen`."""
+        curvature, rows = self._curvature(unit), self._inputs[:, chosen[unit]]
         parts = []
-        for other, chosen in enumerate(live):
+        for other, columns in enumerate(chosen):
             weight = curvature[:, other]
-            firing = weight.nonzero().flatten()
-            left = rows[firing] * weight[firing, None]
-            right = rows[firing] if other == unit else self._inputs[firing][:, chosen]
+            active = weight.nonzero().flatten()  # behind a ReLU half of the samples are not
+            left = rows[active] * weight[active, None]
+            right = rows[active] if other == unit else self._inputs[active][:, columns]
             parts.append(left.T @ right)
         return torch.cat(parts, dim=1)
 
     def _curvature(self, unit: int) -> Tensor:
         """B_n[unit, :] of all samples, (samples, units)."""
         rows = []
-        for share, product, samples in self._products:
+        for batch_weight, product, samples in self._products:
             tangent = torch.zeros(samples, self.units, dtype=self._inputs.dtype)
             tangent[:, unit] = 1
-            rows.append(share * product(tangent.to(self._inputs.device)))
+            rows.append(batch_weight * product(tangent.to(self._inputs.device)))
         return torch.cat(rows)
 
     def _product(self, inputs: Any, targets: Tensor) -> Callable[[Tensor], Tensor]:
@@ -79,18 +79,18 @@ class LinearLayer:
         return product
 
     def _input(self, inputs: Any) -> Tensor:
-        (seen,) = _inputs_of(self._objective, self._layer, inputs)
-        ones = torch.ones(len(seen), int(self.has_bias), dtype=seen.dtype, device=seen.device)
-        return torch.cat([seen, ones], dim=1)
+        (given,) = _inputs_of(self._objective, self._layer, inputs)
+        ones = given.new_ones(len(given), int(self.has_bias))
+        return torch.cat([given, ones], dim=1)
 
 
 def largest_linear_layer(objective: Objective) -> LinearLayer | None:
     """The fully connected layer of most weights that the formula above holds for, or None.
 
     It is applied once to a batch, to one row a sample, has all its weights trained and to itself;
-    no batch norm makes samples meet.
+    no batch norm couples samples.
     """
-    if objective.samples_meet:
+    if objective.couples_samples:
         return None
     names = dict(_starts(objective))
     found = [
@@ -106,11 +106,11 @@ def largest_linear_layer(objective: Objective) -> LinearLayer | None:
 
 def _fits(objective: Objective, layer: nn.Linear, prefix: str, starts: dict[str, int]) -> bool:
     own = [f"{prefix}{name}" for name, _ in layer.named_parameters()]
-    if not all(name in starts for name in own) or objective.shared(layer):
+    if not all(name in starts for name in own) or objective.is_tied(layer):
         return False
     inputs, targets = objective.batches[0]
-    seen = _inputs_of(objective, layer, inputs)
-    return len(seen) == 1 and seen[0].dim() == 2 and len(seen[0]) == len(targets)
+    calls = _inputs_of(objective, layer, inputs)
+    return len(calls) == 1 and calls[0].dim() == 2 and len(calls[0]) == len(targets)
 
 
 def _starts(objective: Objective) -> Iterator[tuple[str, int]]:
@@ -122,16 +122,16 @@ def _starts(objective: Objective) -> Iterator[tuple[str, int]]:
 
 def _inputs_of(objective: Objective, layer: nn.Linear, inputs: Any) -> list[Tensor]:
     """What the layer is given in a forward pass, call by call."""
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    calls: list[Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, given: calls.append(given[0].detach()))
     with hook, torch.no_grad():
         objective.outputs(objective.weights, inputs)
-    return seen
+    return calls
 
 
 @contextmanager
 def _shifted(layer: nn.Linear, shift: Tensor) -> Iterator[None]:
     """Inside the block the layer's output has `shift` added."""
-    hook = layer.register_forward_hook(lambda _, __, said: said + shift)
+    hook = layer.register_forward_hook(lambda _, __, output: output + shift)
     with hook:
         yield

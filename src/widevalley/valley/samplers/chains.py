@@ -1,4 +1,4 @@
-"""Sampling around a network's weights: chains in, raw traces out."""
+"""Sampling around a network's weights, recorded step by step."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from widevalley.valley.exact_entropy import check_scope
+from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._validation import check_at_least, check_positive
 from widevalley.valley.objective import Objective, Progress
-from widevalley.valley.samplers import Sampler
-from widevalley.valley.store import read_arrays, write_arrays
+from widevalley.valley.samplers.sgmcmc import Sampler
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What chains went through, a row a chain and a column a kept step; norms are Euclidean.
+class Chains:
+    """What chains recorded, a row a chain and a column a step after burn-in; norms are Euclidean.
 
-    Every chain has a twin, which draws the same noise where f is flat. Its law is known, and what
-    it goes through is nearly what the chain does along the many directions where f is nearly flat:
-    differences from it are what f adds, with most of the scatter gone.
+    Every chain has a coupled one, its control variate, which draws the same noise where f is flat.
+    Its law is known, and it moves nearly as the chain does along the many directions where f is
+    nearly flat: differences from it are what f adds, with most of the variance gone.
     """
 
     loss: np.ndarray
@@ -31,7 +31,7 @@ class Trace:
     distance: np.ndarray
     """Squared distance from the anchor."""
     flat_distance: np.ndarray
-    """The twin's."""
+    """That of the coupled chain."""
     gradient_norm: np.ndarray
     """Of the batch's gradient of f."""
     pull_norm: np.ndarray
@@ -41,7 +41,7 @@ class Trace:
     mean: np.ndarray
     """Mean position less the anchor, (chains, n)."""
     flat_mean: np.ndarray
-    """The twin's; its expectation is 0."""
+    """That of the coupled chain, whose expectation is 0."""
     facts: dict[str, Any] = field(default_factory=dict)
     """gamma, beta, the sampler and its settings."""
 
@@ -50,12 +50,12 @@ class Trace:
         write_arrays(file, {"facts": self.facts}, **{name: getattr(self, name) for name in ARRAYS})
 
     @classmethod
-    def load(cls, file: Path) -> Trace:
+    def load(cls, file: Path) -> Chains:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
         return cls(**read_arrays(file))
 
 
-ARRAYS = [name for name in Trace.__dataclass_fields__ if name != "facts"]
+ARRAYS = [name for name in Chains.__dataclass_fields__ if name != "facts"]
 
 
 def sample(
@@ -68,19 +68,19 @@ def sample(
     chains: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
-) -> Trace:
+) -> Chains:
     """Run chains around the objective's weights, each step on one of its batches.
 
     The network is in evaluation mode throughout, so dropout adds nothing to the thermal noise.
-    Batches are drawn with replacement, each as often as its share of the data; one batch of all
+    Batches are drawn with replacement, each as often as it weighs in the mean; one batch of all
     the data makes the law exact but for the step size.
 
     Args:
         objective: f and the anchor.
         sampler: the chains' rule and temperature.
         gamma: the scope.
-        steps: kept steps of each chain.
-        burn_in: steps before them that are not kept.
+        steps: recorded steps of each chain.
+        burn_in: steps before them that are not recorded.
         chains: independent chains, all begun at the anchor.
         seed: keys batches and noise.
         progress: called with steps done and steps in all.
@@ -88,28 +88,27 @@ def sample(
     Raises:
         ValueError: gamma not above 0, or steps or chains below 1, or burn_in below 0.
     """
-    check_scope(gamma, sampler.beta)
-    for name, value, least in (("steps", steps, 1), ("chains", chains, 1), ("burn_in", burn_in, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value}: must be at least {least}")
+    check_positive(gamma=gamma)
+    check_at_least(1, steps=steps, chains=chains)
+    check_at_least(0, burn_in=burn_in)
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    finished = []
     for k in range(chains):
         chain = _Chain(objective, sampler, gamma, generator)
         for j in range(burn_in + steps):
-            chain.step(keep=j >= burn_in)
+            chain.step(record=j >= burn_in)
             if progress:
                 progress(k * (burn_in + steps) + j + 1, chains * (burn_in + steps))
-        found.append(chain)
+        finished.append(chain)
     rows = {
-        name: np.array([[row[name] for row in chain.rows] for chain in found])
-        for name in found[0].rows[0]
+        name: np.array([[row[name] for row in chain.rows] for chain in finished])
+        for name in finished[0].rows[0]
     }
     for name, k in (("mean", 0), ("flat_mean", 1)):
-        rows[name] = np.stack([(chain.total[k] / steps).cpu().numpy() for chain in found])
+        rows[name] = np.stack([(chain.total[k] / steps).cpu().numpy() for chain in finished])
     settings = {"sampler": sampler.name, **sampler.__dict__, "gamma": gamma}
     facts = settings | {"seed": seed, "burn_in": burn_in}
-    return Trace(**rows, facts=facts)
+    return Chains(**rows, facts=facts)
 
 
 class _Chain:
@@ -118,39 +117,39 @@ class _Chain:
     ) -> None:
         self._objective, self._sampler, self._gamma = objective, sampler, gamma
         self._generator = generator
-        self._anchor = objective.flat(objective.weights)
-        self._shares = torch.tensor(objective.shares, dtype=torch.float64)
+        self._anchor = objective.flat_weights
+        self._batch_weights = torch.tensor(objective.batch_weights, dtype=torch.float64)
         self._state = sampler.start(self._anchor)
-        self._twin = sampler.start(torch.zeros_like(self._anchor))
+        self._flat_state = sampler.start(torch.zeros_like(self._anchor))
         self.rows: list[dict[str, float]] = []
         self.total = torch.zeros(2, len(self._anchor), dtype=torch.float64, device=objective.device)
 
-    def step(self, *, keep: bool) -> None:
+    def step(self, *, record: bool) -> None:
         x = self._state["x"]
-        away, twin = x - self._anchor, self._twin["x"]
+        displacement, flat = x - self._anchor, self._flat_state["x"]
         loss, gradient = self._loss(x)
-        pull = self._gamma * away
+        pull = self._gamma * displacement
         noise = torch.randn(x.shape, generator=self._generator, dtype=torch.float64).to(x)
-        if keep:
-            self.total[0] += away
-            self.total[1] += twin
+        if record:
+            self.total[0] += displacement
+            self.total[1] += flat
             self.rows.append(
                 {
                     "loss": loss,
-                    "distance": float(away.double().square().sum()),
-                    "flat_distance": float(twin.double().square().sum()),
+                    "distance": float(displacement.double().square().sum()),
+                    "flat_distance": float(flat.double().square().sum()),
                     "gradient_norm": float(gradient.norm()),
                     "pull_norm": float(pull.norm()),
-                    "noise_norm": self._sampler.heat() * float(noise.norm()),
+                    "noise_norm": self._sampler.noise_std() * float(noise.norm()),
                 }
             )
         self._state = self._sampler.step(self._state, gradient + pull, noise)
-        self._twin = self._sampler.step(self._twin, self._gamma * twin, noise)
+        self._flat_state = self._sampler.step(self._flat_state, self._gamma * flat, noise)
 
     def _loss(self, x: Tensor) -> tuple[float, Tensor]:
         objective = self._objective
-        k = int(torch.multinomial(self._shares, 1, generator=self._generator))
-        slope, loss = grad_and_value(objective.batch_loss)(
-            objective.unflat(x), *objective.batches[k]
+        k = int(torch.multinomial(self._batch_weights, 1, generator=self._generator))
+        gradient, loss = grad_and_value(objective.batch_loss)(
+            objective.unflatten(x), *objective.batches[k]
         )
-        return float(loss), objective.flat(slope)
+        return float(loss), objective.flatten(gradient)

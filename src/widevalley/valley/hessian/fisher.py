@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.func import grad, vmap
 from torch.optim import Adam
 
+from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley.objective import Objective, Weights
-from widevalley.valley.store import read_arrays, write_arrays
 
 CHUNK = 64
-"""Samples whose gradients are held at once."""
+"""Samples whose gradients are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FisherDiagonal:
     """The diagonal, exact and by Adam's shortcut, of the same weights."""
 
     exact: np.ndarray
-    """`fisher_diagonal`, (n,)."""
+    """`fisher_diagonal`, centred, (n,)."""
     of_adam: np.ndarray
     """`fisher_diagonal_of_adam`, (n,)."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -40,15 +40,17 @@ class FisherDiagonal:
         return cls(**read_arrays(file))
 
 
-def fisher_diagonal(objective: Objective, *, chunk: int = CHUNK) -> Tensor:
-    r"""Variance of the gradient of single samples, weight by weight: E[g^2] - E[g]^2.
+def fisher_diagonal(objective: Objective, *, centred: bool = False, chunk: int = CHUNK) -> Tensor:
+    r"""The diagonal of the empirical Fisher information, E[g^2] over the gradients of samples.
 
-    The gradients are those of the samples of the objective's data, along the first dimension; in
-    float64 sums. Never negative.
+    That of `EmpiricalFisher`; `centred` it is their variance, E[g^2] - E[g]^2, weight by weight.
+    Samples lie along the first dimension of the objective's batches. Sums are in float64, and
+    nothing is negative.
 
     Args:
         objective: the loss, the data and the weights.
-        chunk: samples whose gradients are held at once.
+        centred: whether to take the square of the mean off.
+        chunk: samples whose gradients are in memory at once.
 
     Returns:
         (n,), in the order of the flat weights, float64.
@@ -63,14 +65,14 @@ def fisher_diagonal(objective: Objective, *, chunk: int = CHUNK) -> Tensor:
             sums[1] += flat.square().sum(dim=0)
             samples += len(y)
     mean, square = sums[0] / samples, sums[1] / samples
-    return (square - mean.square()).clamp_min(0.0)
+    return (square - mean.square()).clamp_min(0.0) if centred else square
 
 
 def _gradients(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
     """The gradient of each sample's loss, (samples, n)."""
     if len(targets) == 1:
-        alone: Weights = grad(objective.batch_loss)(objective.weights, inputs, targets)
-        return objective.flat(alone).unsqueeze(0)
+        one: Weights = grad(objective.batch_loss)(objective.weights, inputs, targets)
+        return objective.flatten(one).unsqueeze(0)
 
     def sample_loss(weights: Weights, sample: Tensor, target: Tensor) -> Tensor:
         return objective.batch_loss(weights, sample[None], target[None])
@@ -82,7 +84,7 @@ def _gradients(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def fisher_diagonal_of_adam(optimizer: Adam) -> Tensor:
-    """The same from the moments that Adam keeps: v - m^2 of its bias-corrected averages.
+    """The centred diagonal from Adam's moments: v - m^2 of its bias-corrected averages.
 
     A shortcut with two faults: the gradients are of mini-batches, so it is about the variance of
     single samples over the batch size, and the two averages are over windows of different lengths,

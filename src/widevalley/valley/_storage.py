@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+PLAIN_VALUES = "told"
+"""The array that holds the JSON. Files of every version have it under this name."""
 
-def write_arrays(file: Path, told: dict[str, Any], **arrays: np.ndarray) -> None:
+
+def write_arrays(file: Path, plain: dict[str, Any], **arrays: np.ndarray) -> None:
     """Write arrays and plain values; nothing needs executing to read them."""
-    every: dict[str, Any] = {"told": np.array(json.dumps(told)), **arrays}
+    every: dict[str, Any] = {PLAIN_VALUES: np.array(json.dumps(plain)), **arrays}
     np.savez_compressed(file, **every)
 
 
@@ -22,9 +25,9 @@ def read_arrays(file: Path) -> dict[str, Any]:
     Raises ValueError naming the file where it is not one.
     """
     try:
-        with np.load(file) as kept:
-            read: dict[str, Any] = {name: kept[name] for name in kept.files}
-        told: dict[str, Any] = json.loads(str(read.pop("told")))
+        with np.load(file) as stored:
+            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+        plain: dict[str, Any] = json.loads(str(arrays.pop(PLAIN_VALUES)))
     except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{file}: not a file of numbers written here ({error})") from error
-    return read | told
+    return arrays | plain

@@ -15,12 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-
-def check_scope(gamma: float, beta: float) -> None:
-    """Raise ValueError unless both are above 0."""
-    for name, value in (("gamma", gamma), ("beta", beta)):
-        if not value > 0:
-            raise ValueError(f"{name}={value}: must be above 0")
+from widevalley.valley._validation import check_positive
 
 
 def local_entropy_on_grid(
@@ -44,7 +39,7 @@ def local_entropy_on_grid(
     Raises:
         ValueError: shapes that do not match, uneven axes, gamma or beta not above 0.
     """
-    check_scope(gamma, beta)
+    check_positive(gamma=gamma, beta=beta)
     if values.dim() not in (1, 2) or values.shape != tuple(len(axis) for axis in axes):
         raise ValueError(
             f"values: must be of shape {tuple(len(axis) for axis in axes)} in one or two "
@@ -63,7 +58,7 @@ def local_entropy_on_grid(
     return total / beta
 
 
-class Quadratic:
+class QuadraticLoss:
     r"""f(x) = c + 1/2 (x - m)^T H (x - m), whose local entropy is closed.
 
     With A = H + \gamma I, F is
@@ -91,7 +86,7 @@ class Quadratic:
 
         Raises ValueError where an eigenvalue of H is at or below -gamma: the integral diverges.
         """
-        check_scope(gamma, beta)
+        check_positive(gamma=gamma, beta=beta)
         away, n = x.double() - self.minimum, len(self.minimum)
         eigenvalues, vectors = torch.linalg.eigh(self.hessian)
         if eigenvalues[0] <= -gamma:

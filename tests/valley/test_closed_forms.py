@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from widevalley.valley import Quadratic, local_entropy_on_grid
+from widevalley.valley.entropy import QuadraticLoss, local_entropy_on_grid
 
 LINE = torch.linspace(-15, 15, 3001, dtype=torch.float64)
 
@@ -51,7 +51,7 @@ def quadratics(n):
     def made(generator):
         root = torch.randn(n, n, generator=generator, dtype=torch.float64)
         minimum = torch.randn(n, generator=generator, dtype=torch.float64)
-        return Quadratic(root @ root.T / n - 0.1 * torch.eye(n), minimum, 0.7)
+        return QuadraticLoss(root @ root.T / n - 0.1 * torch.eye(n), minimum, 0.7)
 
     return numbers.map(made)
 
@@ -83,7 +83,7 @@ def test_the_gradient_is_that_of_the_value(quadratic, gamma, beta):
 def test_the_slope_along_gamma_is_half_the_mean_square_distance():
     """dF/dgamma = -1/2 <|x' - x|^2>, with the law's own mean and covariance."""
     hessian = torch.diag(torch.tensor([0.5, 1.0, 3.0]))
-    quadratic = Quadratic(hessian, torch.tensor([0.2, 0.0, -1.0]))
+    quadratic = QuadraticLoss(hessian, torch.tensor([0.2, 0.0, -1.0]))
     x, gamma, beta, h = torch.ones(3), 0.8, 2.0, 1e-5
     ends = [quadratic.local_entropy(x, gamma + s * h, beta=beta) for s in (1, -1)]
     covariance = torch.linalg.inv(hessian.double() + gamma * torch.eye(3).double()) / beta
@@ -108,7 +108,7 @@ def test_bad_grids(arguments, message):
 
 
 def test_an_integral_that_diverges_is_refused():
-    quadratic = Quadratic(torch.diag(torch.tensor([-0.5, 1.0])), torch.zeros(2))
+    quadratic = QuadraticLoss(torch.diag(torch.tensor([-0.5, 1.0])), torch.zeros(2))
     assert np.isfinite(quadratic.local_entropy(torch.ones(2), 0.6))
     with pytest.raises(ValueError, match=r"gamma=0.5: must be above 0.5"):
         quadratic.local_entropy(torch.ones(2), 0.5)

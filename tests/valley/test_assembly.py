@@ -1,20 +1,20 @@
-"""The matrix in blocks: by products, by the structure of a layer, from kept blocks, and refused."""
+"""The matrix in blocks: by products, by a layer's structure, from stored blocks, and refused."""
 
 import pytest
 import torch
 from torch import nn
 
 from widevalley.models import SmallLeNet, SmallMnistFC
-from widevalley.valley import GaussNewton, Hessian, Objective, dense
-from widevalley.valley import matrix as matrix_module
-from widevalley.valley.linear_layer import largest_linear_layer
+from widevalley.valley import GaussNewton, Hessian, Objective
+from widevalley.valley.hessian import assemble, assembly
+from widevalley.valley.hessian.linear_layer import largest_linear_layer
 
 from .cases import CASES, every_case, made
 
 
 def whole(matrix):
     full = matrix.values.new_zeros(matrix.size, matrix.size)
-    full[matrix.live[:, None], matrix.live] = matrix.values
+    full[matrix.support[:, None], matrix.support] = matrix.values
     return full
 
 
@@ -27,7 +27,7 @@ def by_products(operator):
 @pytest.mark.parametrize("structure", [True, False])
 def test_blocks_make_the_matrix(case, columns, structure):
     operator = Hessian(Objective(*made(case)))
-    found = dense(operator, columns=columns, structure=structure)
+    found = assemble(operator, columns=columns, structure=structure)
     torch.testing.assert_close(whole(found), by_products(operator), rtol=1e-10, atol=1e-13)
     assert torch.equal(found.values, found.values.T)
     assert found.asymmetry < 1e-12
@@ -36,7 +36,7 @@ def test_blocks_make_the_matrix(case, columns, structure):
 @every_case
 def test_other_operators_have_a_matrix_too(case):
     operator = GaussNewton(Objective(*made(case)))
-    torch.testing.assert_close(whole(dense(operator)), by_products(operator))
+    torch.testing.assert_close(whole(assemble(operator)), by_products(operator))
 
 
 def dark_and_silent():
@@ -53,9 +53,9 @@ def dark_and_silent():
 @pytest.mark.parametrize("structure", [True, False])
 def test_weights_that_nothing_depends_on_are_left_out(structure):
     operator = Hessian(dark_and_silent())
-    found = dense(operator, structure=structure)
+    found = assemble(operator, structure=structure)
     dark, silent, unread = 2 * 4, 6 + 1 - 2, 3
-    assert len(found.live) == found.size - dark - silent - unread
+    assert len(found.support) == found.size - dark - silent - unread
     torch.testing.assert_close(whole(found), by_products(operator), rtol=1e-10, atol=1e-14)
 
 
@@ -73,13 +73,13 @@ def test_the_structure_of_the_papers_networks(network):
     operator = Hessian(Objective(network().double(), nn.CrossEntropyLoss(), images(24)))
     layer = largest_linear_layer(operator.objective)
     assert layer.stop - layer.start > 0.8 * operator.size
-    live = [torch.ones(layer.features + 1, dtype=torch.bool)] * 4
-    strip = layer.strip(3, live)
+    every = [torch.ones(layer.features + 1, dtype=torch.bool)] * 4
+    block_row = layer.block_row(3, every)
     columns = torch.zeros(operator.size, 5, dtype=torch.float64)
     rows = layer.weights_of(3)
     columns[rows[[0, 100, 200, 300, -1]], range(5)] = 1
     expected = (operator @ columns)[torch.cat([layer.weights_of(k) for k in range(4)])]
-    found = strip[[0, 100, 200, 300, -1]].T
+    found = block_row[[0, 100, 200, 300, -1]].T
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
 
 
@@ -90,32 +90,32 @@ def test_a_layer_is_left_to_products_where_the_formula_fails():
     assert largest_linear_layer(recurrent) is None
     norm = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double()
     data = [(torch.randn(8, 5).double(), torch.randint(3, (8,)))]
-    meeting = Objective(norm, nn.CrossEntropyLoss(), data, batch_norm="batch")
-    assert largest_linear_layer(meeting) is None
+    coupled = Objective(norm, nn.CrossEntropyLoss(), data, batch_norm="batch")
+    assert largest_linear_layer(coupled) is None
     assert largest_linear_layer(Objective(norm, nn.CrossEntropyLoss(), data)) is not None
 
 
-def test_kept_blocks_are_not_computed_again(tmp_path, monkeypatch):
+def test_stored_blocks_are_not_computed_again(tmp_path, monkeypatch):
     operator = Hessian(Objective(*made(CASES[0])))
-    told = []
-    first = dense(operator, columns=5, folder=tmp_path, progress=lambda *n: told.append(n))
-    assert told[-1] == (operator.size, operator.size)
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    kept = sorted(tmp_path.iterdir())
-    assert len(kept) == len(told)
-    kept[0].unlink()
+    calls = []
+    first = assemble(operator, columns=5, folder=tmp_path, progress=lambda *n: calls.append(n))
+    assert calls[-1] == (operator.size, operator.size)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    stored = sorted(tmp_path.iterdir())
+    assert len(stored) == len(calls)
+    stored[0].unlink()
     computed = []
-    for piece in (matrix_module._Columns, matrix_module._Unit):
-        compute = piece.compute
+    for block in (assembly._Columns, assembly._Unit):
+        compute = block.compute
         monkeypatch.setattr(
-            piece, "compute", lambda self, f=compute: computed.append(self.name) or f(self)
+            block, "compute", lambda self, f=compute: computed.append(self.name) or f(self)
         )
-    again = dense(operator, columns=5, folder=tmp_path)
-    assert computed == [kept[0].stem]
+    again = assemble(operator, columns=5, folder=tmp_path)
+    assert computed == [stored[0].stem]
     assert torch.equal(first.values, again.values)
 
 
 def test_what_does_not_fit_is_refused_before_it_is_begun(monkeypatch):
-    monkeypatch.setattr("widevalley.valley.memory.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("widevalley.valley._memory.free_bytes", lambda device: 1000)
     with pytest.raises(MemoryError, match=r"needs .* GiB on cpu, 0.0 GiB are free"):
-        dense(Hessian(Objective(*made(CASES[0]))))
+        assemble(Hessian(Objective(*made(CASES[0]))))

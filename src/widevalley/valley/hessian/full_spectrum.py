@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley.eigenvalues import SpectrumError, eigenvalues_
-from widevalley.valley.matrix import Matrix, dense
+from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
+from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
+from widevalley.valley.hessian.operators import Curvature
 from widevalley.valley.objective import Progress
-from widevalley.valley.operators import Curvature
-from widevalley.valley.store import read_arrays, write_arrays
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Relative disagreement that is taken for rounding."""
@@ -35,22 +35,22 @@ class Spectrum:
     facts: dict[str, Any] = field(default_factory=dict)
     """What it is of and how it was made, in plain values."""
     probed: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """Eigenvalues of the estimate by random probes on the same matrix; see `probed_values`."""
+    """Eigenvalues of the estimate by random probes of the same matrix; see `probed_values`."""
 
     @property
     def structural_zeros(self) -> int:
         """Weights that the loss does not depend on at all; their eigenvalues are zero."""
         return self.size - len(self.values)
 
-    def share_below(self, magnitude: float) -> float:
-        """Share of all eigenvalues, structural zeros among them, below a magnitude."""
+    def fraction_below(self, magnitude: float) -> float:
+        """Fraction of all eigenvalues, structural zeros among them, below a magnitude."""
         small = int((np.abs(self.values) < magnitude).sum())
         return (small + self.structural_zeros) / self.size
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
-        told = {"size": self.size, "checks": self.checks, "facts": self.facts}
-        write_arrays(file, told, values=self.values, probed=self.probed)
+        plain = {"size": self.size, "checks": self.checks, "facts": self.facts}
+        write_arrays(file, plain, values=self.values, probed=self.probed)
 
     @classmethod
     def load(cls, file: Path) -> Spectrum:
@@ -70,7 +70,7 @@ def exact_spectrum(
     Args:
         operator: the curvature; its dtype is that of everything here. float64 says how many
             eigenvalues are small, float32 cannot below about 1e-7 of the largest.
-        folder: where finished blocks of the matrix are kept, to go on from after a stop.
+        folder: where finished blocks of the matrix are stored, to go on from after a stop.
         progress: called with columns done and columns in all while the matrix is built.
         probes: also make the estimate by this many random probes (`probed_values`).
 
@@ -78,7 +78,7 @@ def exact_spectrum(
         MemoryError: the matrix does not fit; says how much is needed and how much is free.
         SpectrumError: products, trace or Frobenius norm disagree.
     """
-    matrix = dense(operator, folder=folder, progress=progress)
+    matrix = assemble(operator, folder=folder, progress=progress)
     products = _product_error(operator, matrix)
     probed = probed_values(matrix, probes) if probes else np.empty(0)
     trace, frobenius = float(matrix.values.diagonal().double().sum()), _frobenius(matrix.values)
@@ -95,7 +95,7 @@ def exact_spectrum(
     return Spectrum(values, matrix.size, checks, probed=probed)
 
 
-def probed_values(matrix: Matrix, probes: int, *, seed: int = 0) -> np.ndarray:
+def probed_values(matrix: AssembledMatrix, probes: int, *, seed: int = 0) -> np.ndarray:
     """Nonzero eigenvalues of (1/k) H Z Z^T, the estimate of H by k Gaussian probes Z.
 
     They are those of Z^T H Z / k. All other eigenvalues of the estimate, n - k of them, are zero
@@ -109,14 +109,14 @@ def probed_values(matrix: Matrix, probes: int, *, seed: int = 0) -> np.ndarray:
     return found
 
 
-def _product_error(operator: Curvature, matrix: Matrix) -> float:
+def _product_error(operator: Curvature, matrix: AssembledMatrix) -> float:
     """Largest relative error of two random products with the matrix."""
     generator = torch.Generator().manual_seed(1)
     z = torch.randn(matrix.size, 2, generator=generator, dtype=torch.float64)
     z = z.to(operator.device, operator.dtype)
     expected = operator @ z
     found = torch.zeros_like(expected)
-    found[matrix.live] = matrix.values @ z[matrix.live]
+    found[matrix.support] = matrix.values @ z[matrix.support]
     return float(((found - expected).norm(dim=0) / expected.norm(dim=0)).max())
 
 

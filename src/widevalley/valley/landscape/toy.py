@@ -8,21 +8,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from widevalley.valley.exact_entropy import local_entropy_on_grid
-from widevalley.valley.store import read_arrays, write_arrays
+from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley.entropy.closed_forms import local_entropy_on_grid
 
 POINTS = 1000
+"""Of the grid, 1 apart."""
 SCALE = 5e-4
+"""From the smoothed force to the loss."""
 WIDE, NARROW = (200, 400, -80.0), (800, 820, -200.0)
 """Wells of the force before smoothing: from, to, depth."""
 WIDTH = 10.0
 """Of the Gaussian that smooths it."""
-GAMMAS = (1e-3, 5e-5)
+TOY_GAMMAS = (1e-3, 5e-5)
 """The scopes of the paper's figure."""
 
 
 @dataclass(frozen=True)
-class Toy:
+class ToyLandscape:
     """A landscape on a grid with its negative local entropies, each up to a constant."""
 
     x: Tensor
@@ -35,12 +37,12 @@ class Toy:
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
-        told = {"gammas": self.gammas, "seed": self.seed}
+        plain = {"gammas": self.gammas, "seed": self.seed}
         entropies = torch.stack(self.entropies).numpy()
-        write_arrays(file, told, x=self.x.numpy(), loss=self.loss.numpy(), entropies=entropies)
+        write_arrays(file, plain, x=self.x.numpy(), loss=self.loss.numpy(), entropies=entropies)
 
     @classmethod
-    def load(cls, file: Path) -> Toy:
+    def load(cls, file: Path) -> ToyLandscape:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
         read = read_arrays(file)
         if "entropies" not in read:
@@ -53,7 +55,7 @@ class Toy:
         return tuple(float(self.x[values.argmin()]) for values in (self.loss, *self.entropies))
 
 
-def toy_landscape(gammas: tuple[float, ...] = GAMMAS, *, seed: int = 0) -> Toy:
+def toy_landscape(gammas: tuple[float, ...] = TOY_GAMMAS, *, seed: int = 0) -> ToyLandscape:
     """Noise with two wells, smoothed, and its local entropy at several scopes.
 
     Follows the recipe of the paper's figure with noise of its own: 1,000 points, Gaussian noise of
@@ -74,4 +76,6 @@ def toy_landscape(gammas: tuple[float, ...] = GAMMAS, *, seed: int = 0) -> Toy:
     kernel = torch.exp(-0.5 * ((x[:, None] - x[None, :]) / WIDTH) ** 2)
     loss = SCALE * kernel @ rough
     entropies = [-local_entropy_on_grid(loss, [x], gamma) for gamma in gammas]
-    return Toy(x, loss, tuple(gammas), tuple(each - each.min() for each in entropies), seed)
+    return ToyLandscape(
+        x, loss, tuple(gammas), tuple(each - each.min() for each in entropies), seed
+    )

@@ -19,7 +19,7 @@ from widevalley.valley.objective import Objective, Weights
 Product = Callable[[Weights], Weights]
 
 
-class Symmetric(ABC):
+class SymmetricOperator(ABC):
     """A symmetric matrix that is known by its products."""
 
     size: int
@@ -32,8 +32,8 @@ class Symmetric(ABC):
         """The product with a vector (n,) or with columns (n, k)."""
 
 
-class Dense(Symmetric):
-    """A matrix that is there, (n, n); algorithms on operators take it as they take the others."""
+class DenseOperator(SymmetricOperator):
+    """A matrix that is formed, (n, n), as an operator: what takes an operator takes it."""
 
     def __init__(self, matrix: Tensor) -> None:
         self.matrix = matrix
@@ -44,7 +44,7 @@ class Dense(Symmetric):
         return self.matrix @ block
 
 
-class Curvature(Symmetric):
+class Curvature(SymmetricOperator):
     """A mean over batches of one curvature matrix a batch.
 
     Products go by reverse-mode derivatives alone, of which torch has every kind for every layer.
@@ -61,34 +61,34 @@ class Curvature(Symmetric):
     def __init__(self, objective: Objective, *, keep_graphs: bool = False) -> None:
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.device
-        self._kept: dict[int, Product] | None = {} if keep_graphs else None
+        self._products: dict[int, Product] | None = {} if keep_graphs else None
         self._check_repeatable()
 
     def __matmul__(self, block: Tensor) -> Tensor:
         """The product with a vector (n,) or a block of columns (n, k)."""
         total = torch.zeros_like(block, device=self.device, dtype=self.dtype)
-        tangents = self.objective.unflat(block.to(total))
-        for k, share in enumerate(self.objective.shares):
-            total += share * self._multiplied(k, tangents, columns=block.dim() > 1)
+        tangents = self.objective.unflatten(block.to(total))
+        for k, weight in enumerate(self.objective.batch_weights):
+            total += weight * self._multiplied(k, tangents, columns=block.dim() > 1)
         return total.to(block)
 
     def _multiplied(self, k: int, tangents: Weights, *, columns: bool) -> Tensor:
-        with self.objective.derivable():
+        with self.objective.second_derivatives():
             product = self._product_of(k)
             if not columns:
-                return self.objective.flat(product(tangents))
+                return self.objective.flatten(product(tangents))
             # Columns come out first: where a batch does not use a weight, vmap with out_dims=-1
             # reads memory that is not its own (torch 2.13).
             block = vmap(product, in_dims=-1)(tangents)
             block = {name: each.movedim(0, -1) for name, each in block.items()}
-            return self.objective.flat(block, columns=True)
+            return self.objective.flatten(block, columns=True)
 
     def _product_of(self, k: int) -> Product:
-        if self._kept is None:
+        if self._products is None:
             return self._product(*self.objective.batches[k])
-        if k not in self._kept:
-            self._kept[k] = self._product(*self.objective.batches[k])
-        return self._kept[k]
+        if k not in self._products:
+            self._products[k] = self._product(*self.objective.batches[k])
+        return self._products[k]
 
     @abstractmethod
     def _product(self, inputs: Any, targets: Tensor) -> Product:
@@ -103,7 +103,7 @@ class Curvature(Symmetric):
                 f"{float(losses[1])!r}; must be the same at each call (functional dropout?)"
             )
         ones = torch.ones(self.size, dtype=self.dtype, device=self.device) / self.size**0.5
-        tangents = objective.unflat(ones)
+        tangents = objective.unflatten(ones)
         first, second = (self._multiplied(0, tangents, columns=False) for _ in range(2))
         if not torch.equal(first, second):
             gap = float((first - second).norm() / first.norm())
@@ -124,8 +124,8 @@ class Hessian(Curvature):
         # Of torch.func's compositions, two with forward mode are silently wrong through batch norm
         # on batch statistics (torch 2.13); the gradient of the gradient is right.
         def gradient(weights: Weights) -> Weights:
-            slope: Weights = grad(self.objective.batch_loss)(weights, inputs, targets)
-            return slope
+            first: Weights = grad(self.objective.batch_loss)(weights, inputs, targets)
+            return first
 
         _, product = pullback(gradient, self.objective.weights)
         return product
@@ -142,12 +142,12 @@ class GaussNewton(Curvature):
         def outputs(weights: Weights) -> Any:
             return self.objective.outputs(weights, inputs)
 
-        def loss(said: Any) -> Tensor:
-            return self.objective.loss(said, targets)
+        def loss(value: Any) -> Tensor:
+            return self.objective.loss(value, targets)
 
-        said, pull = pullback(outputs, self.objective.weights)
-        _, push = pullback(pull, torch.zeros_like(said))
-        _, curve = pullback(grad(loss), said)
+        value, pull = pullback(outputs, self.objective.weights)
+        _, push = pullback(pull, torch.zeros_like(value))  # the transpose of J^T is J
+        _, curve = pullback(grad(loss), value)
         return lambda tangent: pull(curve(push(tangent)))
 
 
@@ -161,8 +161,8 @@ class EmpiricalFisher(Curvature):
         def losses(weights: Weights) -> Tensor:
             return sample_losses(self.objective, weights, inputs, targets)
 
-        said, pull = pullback(losses, self.objective.weights)
-        _, push = pullback(pull, torch.zeros_like(said))
+        value, pull = pullback(losses, self.objective.weights)
+        _, push = pullback(pull, torch.zeros_like(value))
         return lambda tangent: pull(push(tangent) / len(targets))
 
 
@@ -175,8 +175,8 @@ def pullback(function: Callable[[Any], Any], at: Any) -> tuple[Any, Callable[[An
 def sample_losses(objective: Objective, weights: Weights, inputs: Any, targets: Tensor) -> Tensor:
     """The loss of each sample of a batch, (samples,)."""
 
-    def alone(said: Tensor, target: Tensor) -> Tensor:
-        return objective.loss(said[None], target[None])
+    def sample_loss(output: Tensor, target: Tensor) -> Tensor:
+        return objective.loss(output[None], target[None])
 
-    losses: Tensor = vmap(alone)(objective.outputs(weights, inputs), targets)
+    losses: Tensor = vmap(sample_loss)(objective.outputs(weights, inputs), targets)
     return losses

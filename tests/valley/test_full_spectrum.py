@@ -4,21 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from widevalley.valley import (
+from widevalley.valley import Hessian, Objective, exact_spectrum, spectral_density
+from widevalley.valley.hessian import (
+    AssembledMatrix,
     Density,
-    Hessian,
-    Matrix,
-    Objective,
     Spectrum,
     SpectrumError,
-    exact_spectrum,
+    full_spectrum,
     probed_values,
-    spectral_density,
-    spectrum,
 )
 
 from .cases import CASES, every_case, made
-from .test_matrix import dark_and_silent
+from .test_assembly import dark_and_silent
 
 
 @every_case
@@ -38,21 +35,21 @@ def test_shares_count_structural_zeros():
     assert found.structural_zeros == 2 * 4 + 6 + 1 - 2 + 3
     everything = np.concatenate([found.values, np.zeros(found.structural_zeros)])
     for magnitude in (1e-12, 1e-3, 1e-1):
-        assert found.share_below(magnitude) == (np.abs(everything) < magnitude).mean()
-    assert found.share_below(np.inf) == 1
+        assert found.fraction_below(magnitude) == (np.abs(everything) < magnitude).mean()
+    assert found.fraction_below(np.inf) == 1
 
 
-@pytest.mark.parametrize("broken", ["dense", "eigenvalues_"])
+@pytest.mark.parametrize("broken", ["assemble", "eigenvalues_"])
 def test_a_wrong_result_is_refused(broken, monkeypatch):
-    right = getattr(spectrum, broken)
+    right = getattr(full_spectrum, broken)
 
     def wrong(*args, **kwargs):
         found = right(*args, **kwargs)
-        values = found.values if broken == "dense" else found
+        values = found.values if broken == "assemble" else found
         values[0] += 1e-3
         return found
 
-    monkeypatch.setattr(spectrum, broken, wrong)
+    monkeypatch.setattr(full_spectrum, broken, wrong)
     with pytest.raises(SpectrumError, match="the matrix or its eigenvalues are wrong"):
         exact_spectrum(Hessian(Objective(*made(CASES[0]))))
 
@@ -62,7 +59,7 @@ def test_probes_leave_zeros_whatever_the_matrix_is():
     n, k = 30, 7
     h = torch.randn(n, n, dtype=torch.float64)
     h = h + h.T
-    found = probed_values(Matrix(h, torch.arange(n), n, 0.0), k, seed=5)
+    found = probed_values(AssembledMatrix(h, torch.arange(n), n, 0.0), k, seed=5)
     z = torch.randn(n, k, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     full = np.linalg.eigvals((h @ z @ z.T / k).numpy())
     largest = np.sort(full[np.argsort(-np.abs(full))[:k]].real)

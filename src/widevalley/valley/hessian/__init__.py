@@ -1,0 +1,50 @@
+"""Curvature at given weights: products, the whole matrix, eigenvalues, densities, traces."""
+
+from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
+from widevalley.valley.hessian.density import Density, spectral_density
+from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
+from widevalley.valley.hessian.extremes import (
+    ExtremeEigenvalues,
+    extreme_eigenvalues,
+    top_eigenvector,
+)
+from widevalley.valley.hessian.fisher import (
+    FisherDiagonal,
+    fisher_diagonal,
+    fisher_diagonal_of_adam,
+)
+from widevalley.valley.hessian.full_spectrum import Spectrum, exact_spectrum, probed_values
+from widevalley.valley.hessian.hutchpp import trace
+from widevalley.valley.hessian.operators import (
+    Curvature,
+    DenseOperator,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    SymmetricOperator,
+)
+
+__all__ = [
+    "AssembledMatrix",
+    "Curvature",
+    "DenseOperator",
+    "Density",
+    "EmpiricalFisher",
+    "ExtremeEigenvalues",
+    "FisherDiagonal",
+    "GaussNewton",
+    "Hessian",
+    "Spectrum",
+    "SpectrumError",
+    "SymmetricOperator",
+    "assemble",
+    "eigenvalues_",
+    "exact_spectrum",
+    "extreme_eigenvalues",
+    "fisher_diagonal",
+    "fisher_diagonal_of_adam",
+    "probed_values",
+    "spectral_density",
+    "top_eigenvector",
+    "trace",
+]
