@@ -6,7 +6,6 @@ have rows of zeros; they are found beforehand and take no room.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from widevalley._files import atomic_write
 from widevalley.valley._memory import check_room
 from widevalley.valley.hessian.linear_layer import LinearLayer, largest_linear_layer
 from widevalley.valley.hessian.operators import Curvature, Hessian
@@ -199,7 +199,6 @@ def _computed(block: Block, folder: Path | None) -> Tensor:
         stored: Tensor = torch.load(file, weights_only=True)
         return stored
     values = block.compute()
-    # Under its own name only when it is whole: a stop in between leaves a part, not half a block.
-    torch.save(values, file.with_suffix(".part"))
-    os.replace(file.with_suffix(".part"), file)
+    with atomic_write(file) as out:
+        torch.save(values, out)
     return values
