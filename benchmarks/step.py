@@ -1,95 +1,102 @@
-"""Time one optimizer step beside torch's fused SGD and AdamW, and peers', in one process.
+"""Time one optimizer step beside torch's SGD and AdamW, and peers', in one process.
 
-    python benchmarks/step.py [--shapes large|allcnn|mnistfc|tiny] [--rounds 20] [--threads 2]
-                              [--way fused|foreach|loop]
+    python benchmarks/step.py [--shapes 50m allcnn …] [--rounds 20] [--threads 2] [--way auto]
 
-Every contender steps the same shapes with the same gradients, in turns, round after round, so that
-a drift of the machine's speed meets all alike; the figure is the median. Entropy-SGD's row is the
-mean over a whole walk, outer update included. "Floor" is the fewest bytes a step can move (read or
-write) per fp32 parameter; "share" what that amounts to of the measured memory bandwidth; "first"
-the seconds of the first step, compilation included. Peers are timed where they are installed
-(schedulefree, pytorch_optimizer, heavyball); SAM's two gradients a step are counted as two steps.
+Every contender steps the same shapes with the same gradients, in turns, round after round; a timing
+is a walk of 20 steps, outer update included, and the figure is its twentieth part. "Floor" is the
+fewest bytes a step can move (read or write) per fp32 parameter; "share" what that amounts to of the
+measured memory bandwidth; "first" the seconds of the first step, compilation included. Peers are
+timed where they are installed (schedulefree, pytorch_optimizer, heavyball); of SAM, which takes two
+gradients a step, half a step counts.
 """
 
 import argparse
-import platform
+import inspect
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module as module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
+from figures import FOLDER, Figures, Row, in_turns, rows, seconds
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from widevalley import EntropySGD
-from widevalley.models import AllCNN
+from widevalley.models import AllCNN, DigitsMLP
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
     "large": [(2048, 2048)] * 32,
+    "50m": [(2048, 2048)] * 12,
     "allcnn": [tuple(p.shape) for p in AllCNN().parameters()],
     "mnistfc": [(1024, 784), (1024,), (1024, 1024), (1024,), (10, 1024), (10,)],
+    "digits": [tuple(p.shape) for p in DigitsMLP().parameters()],
     "tiny": [(32, 32)] * 300,
 }
 WALK = 20
-WAYS: dict[str, Any] = {
+ARGUMENTS = inspect.signature(EntropySGD).parameters
+WAYS: dict[str, dict[str, Any]] = {
+    "auto": {},
     "fused": {"fused": True},
-    "foreach": {"foreach": True},
-    "loop": {"foreach": False, "fused": False},
+    "plain": {"foreach": False, "fused": False},
 }
 
 Params = list[nn.Parameter]
+Build = Callable[[Params], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What is timed: how to build it, the steps a timing takes, the bytes a step must move."""
+    """What is timed: how to build it, and what a step of it takes."""
 
     name: str
-    build: Callable[[Params], torch.optim.Optimizer]
-    steps: int = 1
+    build: Build
     floor: float | None = None
+    """Bytes a step must move per parameter."""
     gradients: int = 1
-    """That a step takes."""
 
 
-def entropy_sgd(
-    momentum: float, noise: float, way: str
-) -> Callable[[Params], torch.optim.Optimizer]:
-    """EntropySGD with walks of 20 steps."""
-    return lambda p: EntropySGD(
-        p,
-        langevin_steps=WALK,
-        langevin_momentum=momentum,
-        noise=noise,
-        weight_decay=0.0,
-        **WAYS[way],
-    )
-
-
-def contenders(way: str) -> list[Contender]:
-    """Torch's, ours, and the peers that are installed."""
-    ours = [
-        Contender("Langevin walk, noise off", entropy_sgd(0.0, 0.0, way), WALK, 24 + 20 / WALK),
-        Contender("Langevin walk, noise on", entropy_sgd(0.0, 1e-4, way), WALK, 24 + 20 / WALK),
-        Contender("with Nesterov, noise off", entropy_sgd(0.9, 0.0, way), WALK, 32 + 24 / WALK),
-        Contender("with Nesterov, noise on", entropy_sgd(0.9, 1e-4, way), WALK, 32 + 24 / WALK),
-    ]
-    return [Contender("torch SGD, Nesterov, fused", nesterov, 1, 20), *TORCH, *ours, *peers()]
-
-
-def nesterov(p: Params) -> torch.optim.Optimizer:
-    """Torch's own, at its fastest."""
-    return torch.optim.SGD(p, lr=1e-3, momentum=0.9, nesterov=True, fused=True)
+def torch_sgd(**way: bool) -> Build:
+    """With Nesterov's momentum."""
+    return lambda p: torch.optim.SGD(p, lr=1e-3, momentum=0.9, nesterov=True, **way)
 
 
 TORCH = [
-    Contender("torch AdamW, fused", lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), 1, 28)
+    Contender("torch SGD, Nesterov, fused", torch_sgd(fused=True), 20),
+    Contender("torch SGD, Nesterov, foreach", torch_sgd(foreach=True), 20),
+    Contender("torch AdamW, fused", lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), 28),
 ]
+
+
+def ours(way: str) -> Iterator[Contender]:
+    """EntropySGD in walks of 20 steps, from what SGD computes to all of Algorithm 1."""
+    gaussian = {"noise": 1e-4, "noise_law": "gaussian"}
+    two_point = {"noise": 1e-4, "noise_law": "two-point"}
+    # Bytes: gradient 4, walker 8, mean 8 and anchor 4; in a walk's last step 16 or 20 more.
+    kinds: list[tuple[str, dict[str, Any], float]] = [
+        ("averaging 1, gamma 0", {"noise": 0.0, "averaging": 1.0, "gamma": 0.0}, 12 + 16 / WALK),
+        ("noise off", {"noise": 0.0}, 24 + 20 / WALK),
+        ("two-point noise", two_point, 24 + 20 / WALK),
+        ("Gaussian noise", gaussian, 24 + 20 / WALK),
+    ]
+    if "noise_law" not in ARGUMENTS:
+        kinds = [kind for kind in kinds if kind[1] is not two_point]
+    for kind, settings, floor in kinds:
+        yield Contender(f"EntropySGD, {kind}", entropy_sgd(0.0, settings, way), floor)
+        name = f"EntropySGD, {kind}, Nesterov"
+        yield Contender(name, entropy_sgd(0.9, settings, way), floor + 8 + 4 / WALK)
+
+
+def entropy_sgd(momentum: float, settings: dict[str, Any], way: str) -> Build:
+    """EntropySGD with those of the settings that this version of it has."""
+    known = {name: v for name, v in {**settings, **WAYS[way]}.items() if name in ARGUMENTS}
+    return lambda p: EntropySGD(
+        p, langevin_steps=WALK, langevin_momentum=momentum, weight_decay=0.0, **known
+    )
 
 
 def peers() -> Iterator[Contender]:
@@ -101,7 +108,7 @@ def peers() -> Iterator[Contender]:
         return made
 
     def lookahead(p: Params) -> torch.optim.Optimizer:
-        made: torch.optim.Optimizer = module("pytorch_optimizer").Lookahead(nesterov(p))
+        made: torch.optim.Optimizer = module("pytorch_optimizer").Lookahead(TORCH[0].build(p))
         return made
 
     def sam(p: Params) -> torch.optim.Optimizer:
@@ -118,7 +125,7 @@ def peers() -> Iterator[Contender]:
     known = {
         "schedulefree": [Contender("schedulefree SGD", schedule_free)],
         "pytorch_optimizer": [
-            Contender("pytorch_optimizer Lookahead(SGD)", lookahead, 10),
+            Contender("pytorch_optimizer Lookahead(SGD)", lookahead),
             Contender("pytorch_optimizer SAM(SGD), a gradient", sam, gradients=2),
         ],
         "heavyball": [Contender("heavyball SGD", heavy)],
@@ -128,23 +135,45 @@ def peers() -> Iterator[Contender]:
             yield from listed
 
 
-def parameters(shapes: list[tuple[int, ...]], device: torch.device) -> Params:
-    """Parameters with gradients, small enough to stay finite."""
-    made = [nn.Parameter(torch.randn(shape, device=device)) for shape in shapes]
-    for p in made:
-        p.grad = 1e-3 * torch.randn_like(p)
-    return made
+def measure(case: str, chosen: list[Contender], device: torch.device, rounds: int) -> list[Row]:
+    """Time every contender on the same parameters; what each keeps of them is its own."""
+    shared = [nn.Parameter(torch.randn(shape, device=device)) for shape in SHAPES[case]]
+    gradients = [1e-3 * torch.randn_like(p) for p in shared]
 
+    def ready() -> None:  # heavyball takes gradients away
+        for p, gradient in zip(shared, gradients, strict=True):
+            p.grad = gradient
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall-clock seconds of one call."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    def walk_of(step: Callable[[], object]) -> Callable[[], None]:
+        def walk() -> None:
+            for _ in range(WALK):
+                step()
+                ready()
+
+        return walk
+
+    ready()
+    steps = {c.name: c.build(shared).step for c in chosen}
+    first = {}
+    for name, step in steps.items():
+        first[name] = seconds(step, device)
+        ready()
+    multiply, volume = pass_over(device)
+    works: dict[str, Callable[[], object]] = {name: walk_of(step) for name, step in steps.items()}
+    taken = in_turns({**works, "memory": multiply}, rounds, device)
+    speed = volume / statistics.median(taken.pop("memory"))
+    size = sum(p.numel() for p in shared)
+    each = {c.name: [t / WALK / c.gradients for t in taken[c.name]] for c in chosen}
+    medians = {name: statistics.median(values) for name, values in each.items()}
+    also = {}
+    for c in chosen:
+        also[c.name] = {"first_s": first[c.name]}
+        for peer, name in zip(("foreach", "adamw"), (TORCH[1].name, TORCH[2].name), strict=True):
+            also[c.name][f"ratio_{peer}"] = medians[c.name] / medians[name]
+        if c.floor is not None:
+            share = c.floor * size / medians[c.name] / speed
+            also[c.name] |= {"floor_bytes": c.floor, "bandwidth_share": share}
+    return rows(case, each, also)
 
 
 def pass_over(device: torch.device) -> tuple[Callable[[], object], int]:
@@ -156,112 +185,42 @@ def pass_over(device: torch.device) -> tuple[Callable[[], object], int]:
     return lambda: numbers.mul_(1.0), 2 * numbers.nbytes
 
 
-@dataclass
-class Figure:
-    """Of one contender, seconds."""
-
-    step: float
-    """Median of a step, or of a gradient's share in it."""
-    first: float
-    """The first step."""
-
-
-def measure(
-    chosen: list[Contender], shapes: list[tuple[int, ...]], device: torch.device, rounds: int
-) -> tuple[dict[str, Figure], float]:
-    """Time every contender, all on the same parameters; what each keeps of them is its own.
-
-    Returns the figures, and the memory's bytes a second, taken in turns with them.
-    """
-    shared = parameters(shapes, device)
-    gradients = [p.grad for p in shared]
-
-    def ready() -> None:  # heavyball takes gradients away
-        for p, gradient in zip(shared, gradients, strict=True):
-            p.grad = gradient
-
-    def stepper(contender: Contender) -> tuple[Callable[[], None], float]:
-        optimizer = contender.build(shared)
-        ready()
-        first = seconds(optimizer.step, device)
-
-        def steps() -> None:
-            for _ in range(contender.steps):
-                optimizer.step()
-
-        ready()
-        steps()
-        return steps, first
-
-    steppers = {c.name: (*stepper(c), c.steps * c.gradients) for c in chosen}
-    times: dict[str, list[float]] = {name: [] for name in steppers}
-    multiply, volume = pass_over(device)
-    passes = []
-    for _ in range(rounds):
-        passes.append(seconds(multiply, device))
-        for name, (steps, _, count) in steppers.items():
-            ready()
-            times[name].append(seconds(steps, device) / count)
-    figures = {
-        name: Figure(statistics.median(values), steppers[name][1]) for name, values in times.items()
-    }
-    return figures, volume / statistics.median(passes)
-
-
-def table(
-    title: str,
-    chosen: list[Contender],
-    figures: dict[str, Figure],
-    size: int,
-    bytes_a_second: float,
-) -> Table:
-    """One row a contender: milliseconds, ratios to torch's two, share of the bandwidth."""
-    made = Table(title=title)
-    for column in ("step", "ms", "/ SGD", "/ AdamW", "floor B", "share", "first s"):
+def table(case: str, measured: list[Row]) -> Table:
+    """One row a contender: milliseconds, ratios to torch's, share of the bandwidth."""
+    shapes = SHAPES[case]
+    size = sum(torch.Size(shape).numel() for shape in shapes)
+    made = Table(title=f"{case}: {len(shapes)} tensors, {size / 1e6:.2f} M parameters")
+    for column in ("step", "ms", "/ SGD", "/ foreach", "/ AdamW", "floor B", "share", "first s"):
         made.add_column(column, justify="left" if column == "step" else "right")
-    sgd, adamw = (figures[c.name].step for c in chosen[:2])
-    for c in chosen:
-        t = figures[c.name].step
-        floor = "" if c.floor is None else f"{c.floor:.1f}"
-        share = "" if c.floor is None else f"{c.floor * size / t / bytes_a_second:.0%}"
-        made.add_row(
-            c.name, f"{1e3 * t:.3f}", f"{t / sgd:.2f}", f"{t / adamw:.2f}", floor, share,
-            f"{figures[c.name].first:.2f}",
-        )  # fmt: skip
+    for row in measured:
+        also = row.also
+        floor = f"{also['floor_bytes']:.1f}" if "floor_bytes" in also else ""
+        share = f"{also['bandwidth_share']:.0%}" if "bandwidth_share" in also else ""
+        ratios = (f"{r:.2f}" for r in (row.ratio, also["ratio_foreach"], also["ratio_adamw"]))
+        made.add_row(row.name, f"{row.ms:.3f}", *ratios, floor, share, f"{also['first_s']:.2f}")
     return made
 
 
-def processor(device: torch.device) -> str:
-    """The device's name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-
-
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--shapes", choices=[*SHAPES, "all"], default="all")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--rounds", type=int, default=20, help="timings of each contender")
-    parser.add_argument("--way", choices=WAYS, default="fused", help="of ours")
+    parser.add_argument("--way", choices=WAYS, default="auto", help="of ours")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--to", type=Path, default=FOLDER / "step.json")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = torch.device(given.device)
-    console = Console(width=100)
-    console.print(
-        f"torch {torch.__version__} on {processor(device)}; median of {given.rounds}; "
-        f"ours {given.way}"
-    )
-    for name in SHAPES if given.shapes == "all" else [given.shapes]:
-        shapes = SHAPES[name]
-        size = sum(torch.Size(shape).numel() for shape in shapes)
-        chosen = contenders(given.way)
-        figures, speed = measure(chosen, shapes, device, given.rounds)
-        title = f"{name}: {len(shapes)} tensors, {size / 1e6:.1f} M parameters; memory"
-        title += f" {speed / 1e9:.0f} GB/s"
-        console.print(table(title, chosen, figures, size, speed))
+    chosen, console, all_rows = [*TORCH, *ours(given.way), *peers()], Console(width=120), []
+    for case in given.shapes:
+        measured = measure(case, chosen, device, given.rounds)
+        console.print(table(case, measured))
+        all_rows += measured
+    figures = Figures.of("step", all_rows, vars(given), device)
+    figures.write(given.to)
+    console.print(f"{figures}; median of {given.rounds}", highlight=False)
 
 
 if __name__ == "__main__":
