@@ -1,22 +1,22 @@
 """Time a whole epoch of mnistfc beside the same loop with torch's fused SGD, in one process.
 
-    python benchmarks/epoch.py [--rounds 5] [--threads 2] [--device cpu]
+    python benchmarks/epoch.py [--rounds 5] [--threads 2] [--device cpu] [--samples 60000]
 
 60,000 samples of the digits' shape in batches of 128; forward, backward and step, evaluation left
-out. Contenders take turns, epoch after epoch; the ratio is the median of each round's own. "State"
-is what an optimizer keeps, bytes a parameter; "peak" the largest memory of a process that does
-nothing else, on a GPU that of its tensors.
+out. Contenders take turns, epoch after epoch. "State" is what an optimizer keeps, bytes a
+parameter; "peak" the largest memory of a process that does nothing else, on a GPU that of its
+tensors.
 """
 
 import argparse
 import multiprocessing
 import resource
-import statistics
-import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
+from figures import FOLDER, Figures, Row, in_turns, rows
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -45,29 +45,20 @@ CONTENDERS: dict[str, Build] = {
 class Training:
     """A network, its optimizer, and an epoch of both."""
 
-    def __init__(self, build: Build, device: torch.device) -> None:
+    def __init__(self, build: Build, device: torch.device, samples: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.inputs = torch.rand(SAMPLES, 784, generator=generator).to(device)
-        self.targets = torch.randint(10, (SAMPLES,), generator=generator).to(device)
+        self.inputs = torch.rand(samples, 784, generator=generator).to(device)
+        self.targets = torch.randint(10, (samples,), generator=generator).to(device)
         self.model: nn.Module = MnistFC().to(device)
         self.optimizer = build(self.model.parameters())
 
-    def steps(self, count: int) -> None:
-        """As many steps."""
-        for k in range(count):
-            batch = slice(k * BATCH, (k + 1) * BATCH)
+    def epoch(self) -> None:
+        """A step for every batch."""
+        batches = torch.split(self.inputs, BATCH), torch.split(self.targets, BATCH)
+        for x, y in zip(*batches, strict=True):
             self.optimizer.zero_grad()
-            loss = functional.cross_entropy(self.model(self.inputs[batch]), self.targets[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            functional.cross_entropy(self.model(x), y).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-
-    def epoch(self) -> float:
-        """Seconds of an epoch."""
-        start = time.perf_counter()
-        self.steps(SAMPLES // BATCH)
-        if self.inputs.is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
 
     def state(self) -> float:
         """Bytes kept for a parameter."""
@@ -79,37 +70,54 @@ class Training:
 def peak(name: str, device: str, threads: int) -> float:
     """Largest memory of this process in MB, after fifty steps."""
     torch.set_num_threads(threads)
-    Training(CONTENDERS[name], torch.device(device)).steps(50)
+    Training(CONTENDERS[name], torch.device(device), 50 * BATCH).epoch()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    device, first = torch.device(given.device), next(iter(CONTENDERS))
+def measure(device: torch.device, samples: int, rounds: int) -> list[Row]:
+    """Seconds of an epoch, state and peak memory of every contender."""
     # Peaks come first: a process begins with the peak of the one that starts it.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        most = {n: pool.apply(peak, (n, given.device, given.threads)) for n in CONTENDERS}
-    trainings = {name: Training(build, device) for name, build in CONTENDERS.items()}
-    for training in trainings.values():
-        training.steps(50)
-    times = [{name: t.epoch() for name, t in trainings.items()} for _ in range(given.rounds)]
-    table = Table(title=f"mnistfc, an epoch; torch {torch.__version__}, {given.threads} threads")
+        threads = torch.get_num_threads()
+        peaks = {name: pool.apply(peak, (name, device.type, threads)) for name in CONTENDERS}
+    trainings = {name: Training(build, device, samples) for name, build in CONTENDERS.items()}
+    taken = in_turns({name: t.epoch for name, t in trainings.items()}, rounds, device)
+    also = {
+        name: {"state_bytes": t.state(), "peak_mb": peaks[name]} for name, t in trainings.items()
+    }
+    return rows("mnistfc", taken, also)
+
+
+def table(measured: list[Row]) -> Table:
+    """One row a contender."""
+    made = Table(title="mnistfc, an epoch")
     for head in ("optimizer", "seconds", "/ SGD", "state, B a parameter", "peak, MB"):
-        table.add_column(head, justify="left" if head == "optimizer" else "right")
-    for name, training in trainings.items():
-        ratio = statistics.median(each[name] / each[first] for each in times)
-        seconds = statistics.median(each[name] for each in times)
-        figures = f"{seconds:.2f}", f"{ratio:.3f}", f"{training.state():.0f}", f"{most[name]:.0f}"
-        table.add_row(name, *figures)
-    Console(width=100).print(table)
+        made.add_column(head, justify="left" if head == "optimizer" else "right")
+    for row in measured:
+        state, most = f"{row.also['state_bytes']:.0f}", f"{row.also['peak_mb']:.0f}"
+        made.add_row(row.name, f"{row.ms / 1e3:.2f}", f"{row.ratio:.3f}", state, most)
+    return made
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="of an epoch")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--to", type=Path, default=FOLDER / "epoch.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    device = torch.device(given.device)
+    measured = measure(device, given.samples, given.rounds)
+    figures = Figures.of("epoch", measured, vars(given), device)
+    figures.write(given.to)
+    console = Console(width=110)
+    console.print(table(measured))
+    console.print(f"{figures}; median of {given.rounds}", highlight=False)
 
 
 if __name__ == "__main__":

@@ -4,16 +4,16 @@
 
 The networks are the paper's at their full size with random weights, the data random images: a
 product costs the same at any weights. All contenders take the same mean loss over the same batches
-in float32, in turns; the figure is the median, the ratio to one gradient beside it.
+in float32, in turns; the ratio is to one gradient.
 """
 
 import argparse
-import statistics
-import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from figures import FOLDER, Figures, Row, in_turns, rows
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -65,39 +65,41 @@ def _check(ours: Tensor, theirs: Tensor) -> None:
     assert gap < 1e-3, f"the products differ by {gap}"
 
 
-def measure(work: dict[str, Work], rounds: int) -> dict[str, float]:
-    """Median seconds of each, a column of a block counted alone."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for k in range(rounds + 1):
-        for name, call in work.items():
-            start = time.perf_counter()
-            call()
-            if k:  # the first round warms up
-                times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return {name: t / (COLUMNS if "block" in name else 1) for name, t in medians.items()}
+def measure(case: str, samples: int, rounds: int) -> list[Row]:
+    """Time all contenders at a network, a column of a block counted alone."""
+    build, shape = NETWORKS[case]
+    taken = in_turns(contenders(build(), shape, samples), rounds, torch.device("cpu"))
+    each = {
+        name: [t / (COLUMNS if "block" in name else 1) for t in values]
+        for name, values in taken.items()
+    }
+    return rows(case, each, {})
 
 
 def main() -> None:
+    """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    told = parser.parse_args()
-    torch.set_num_threads(told.threads)
-    console = Console()
-    for name in told.networks:
-        build, shape = NETWORKS[name]
-        figures = measure(contenders(build(), shape, told.samples), told.rounds)
-        size = sum(p.numel() for p in build().parameters())
-        table = Table(title=f"{name}: {size:,} weights, {told.samples} samples")
+    parser.add_argument("--to", type=Path, default=FOLDER / "hessian.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    console, all_rows = Console(width=110), []
+    for case in given.networks:
+        measured = measure(case, given.samples, given.rounds)
+        size = sum(p.numel() for p in NETWORKS[case][0]().parameters())
+        table = Table(title=f"{case}: {size:,} weights, {given.samples} samples, float32")
         for column in ("", "ms", "/ gradient"):
             table.add_column(column, justify="right" if column else "left")
-        for what, t in figures.items():
-            table.add_row(what, f"{1e3 * t:.1f}", f"{t / figures['gradient']:.2f}")
+        for row in measured:
+            table.add_row(row.name, f"{row.ms:.1f}", f"{row.ratio:.2f}")
         console.print(table)
-    console.print(f"torch {torch.__version__}, {told.threads} thread(s), float32")
+        all_rows += measured
+    figures = Figures.of("hessian", all_rows, vars(given), torch.device("cpu"))
+    figures.write(given.to)
+    console.print(f"{figures}; median of {given.rounds}", highlight=False)
 
 
 if __name__ == "__main__":
