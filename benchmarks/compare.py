@@ -64,7 +64,10 @@ def main() -> int:
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     given = parser.parse_args()
-    table, worse = compare(Figures.read(given.before), Figures.read(given.after))
+    try:
+        table, worse = compare(Figures.read(given.before), Figures.read(given.after))
+    except ValueError as error:
+        parser.error(str(error))
     console = Console(width=140)
     console.print(table)
     console.print(f"worse by more than {WORSE - 1:.0%}: {worse}", highlight=False)

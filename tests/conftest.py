@@ -5,9 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+# The tensors here are tiny and the suite runs a process a core; what tests start inherits this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
-torch.set_num_threads(1)  # the tensors here are tiny, and the suite runs a process a core
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
