@@ -53,5 +53,5 @@ def test_finished_trials_are_not_run_again(config, tmp_path):
 
 
 def test_the_test_set_never_judges(config, tmp_path):
-    with pytest.raises(ValueError, match=r"holdout=0: a sweep must not be judged by the test set"):
+    with pytest.raises(ValueError, match=r"holdout=0: a sweep must not be evaluated on the test"):
         sweep(DIGITS, "sgd", replace(config, holdout=0), {"dropout": [0.1]}, 1, tmp_path)

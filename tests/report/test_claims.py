@@ -136,7 +136,7 @@ def test_the_studies(tmp_path):
     lost = tmp_path / "studies/lenet/sweeps/sgd/optimizer.lr=10/seed-0"
     lost.mkdir(parents=True)
     (lost / "config.json").write_text("{}")
-    RunFolder(lost).note_divergence(20)
+    RunFolder(lost).record_divergence(20)
     verdicts(tmp_path)
     assert "lr=3 1.40 ± 0.01 (3), lr=10 diverged" in rows(tmp_path, RATES)[0]
 

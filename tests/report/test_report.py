@@ -146,7 +146,7 @@ def test_a_split_may_be_chosen(tmp_path):
     assert row[2] == "1.2000"
     assert run_cells(find_groups(tmp_path / "runs"))[1][0][2] == "1.3000"
     write_run(tmp_path / "tested", "sgd", 0, [9.0, 3.0])
-    with pytest.raises(ValueError, match="split=validation: sgd was not judged on it"):
+    with pytest.raises(ValueError, match="split=validation: sgd was not evaluated on it"):
         find_groups(tmp_path / "tested", split="validation")
 
 
@@ -155,7 +155,7 @@ def test_runs_that_diverged_are_told_and_kept(runs, tmp_path):
     lost.mkdir(parents=True)
     (lost / "config.json").write_text("{}")
     assert not diverged_in(runs)
-    RunFolder(lost).note_divergence(20)
+    RunFolder(lost).record_divergence(20)
     table, _ = write_results(find_groups(runs), "Digits", tmp_path / "kept", diverged_in(runs))
     assert "| sgd-10 | 1 | diverged |" in table.read_text()
     assert diverged_in(tmp_path / "kept")[0].path == tmp_path / "kept/sgd-10/seed-0"

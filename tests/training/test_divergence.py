@@ -26,7 +26,7 @@ def test_a_run_that_starts_again_has_not_diverged_yet(task, config, tmp_path):
     folder = RunFolder(tmp_path)
     run(task, config, tmp_path)
     assert not folder.diverged
-    folder.note_divergence(20)
+    folder.record_divergence(20)
     assert folder.diverged
     (tmp_path / "metrics.jsonl").unlink()
     run(task, config, tmp_path)

@@ -76,7 +76,7 @@ def test_judging_changes_nothing(task, config):
         for _ in range(30):
             loop.step()
             if evaluate:
-                loop.judge()
+                loop.evaluate()
         states.append([p.detach().clone() for p in loop.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
 
@@ -90,7 +90,7 @@ def test_judges_the_anchor(task, config):
         loop.model.eval()
         scores = loop.model(inputs)
         loop.model.train()
-    judged = loop.judge()
+    judged = loop.evaluate()
     assert judged["test_loss"] == pytest.approx(
         float(functional.cross_entropy(scores, targets)), rel=1e-5
     )
@@ -108,7 +108,7 @@ def test_batch_norm_is_judged_with_statistics_of_the_anchor(task, config):
     for _ in range(10):
         loop.step()
     before = {name: value.clone() for name, value in loop.model.state_dict().items()}
-    loop.judge()
+    loop.evaluate()
     for name, value in loop.model.state_dict().items():
         assert torch.equal(value, before[name]), name
 

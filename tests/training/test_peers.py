@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from widevalley.models import DigitsMLP
 from widevalley.training import OptimizerSettings, RunConfig, run
-from widevalley.training.evaluation import judged_weights
+from widevalley.training.evaluation import evaluation_weights
 from widevalley.training.hardware import resolve
 from widevalley.training.loop import Loop
 from widevalley.training.optimizers import LocalEntropyAdamWSettings, LocalEntropySettings
@@ -88,7 +88,7 @@ def test_judging_moves_no_weight(name, task, config):
     for _ in range(9):
         loop.step()
     before = [p.detach().clone() for p in loop.model.parameters()]
-    loop.judge()
+    loop.evaluate()
     assert all(map(torch.equal, before, loop.model.parameters()))
 
 
@@ -109,7 +109,7 @@ def test_the_average_is_that_of_swa_utils(task, config):
         sgd.step()
         average.update_parameters(model)
     assert_close(loop.model, model)
-    with judged_weights(loop.model, loop.optimizer, loop.feed):
+    with evaluation_weights(loop.model, loop.optimizer, loop.feed):
         assert_close(loop.model, average.module)
 
 
@@ -180,7 +180,7 @@ def test_schedule_free_is_judged_at_its_average(task, config):
     beta = 0.9
     z = [loop.optimizer.state[p]["z"] for p in loop.model.parameters()]
     y = [p.detach().clone() for p in loop.model.parameters()]
-    with judged_weights(loop.model, loop.optimizer, loop.feed):
+    with evaluation_weights(loop.model, loop.optimizer, loop.feed):
         for x, one, other in zip(loop.model.parameters(), y, z, strict=True):
             torch.testing.assert_close((1 - beta) * other + beta * x, one)
             assert not torch.equal(x, one)
@@ -193,7 +193,7 @@ def test_lookahead_is_judged_at_its_slow_weights(task, config):
     slow = [p.detach().clone() for p in loop.model.parameters()]
     for _ in range(3):
         loop.step()
-    with judged_weights(loop.model, loop.optimizer, loop.feed):
+    with evaluation_weights(loop.model, loop.optimizer, loop.feed):
         assert all(map(torch.equal, slow, loop.model.parameters()))
 
 
@@ -231,4 +231,4 @@ def test_averages_of_adamw_are_judged(task, config):
     for _ in range(4):
         loop.step()
         plain.step()
-    assert loop.judge() == plain.judge()
+    assert loop.evaluate() == plain.evaluate()

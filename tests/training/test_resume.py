@@ -26,7 +26,7 @@ from widevalley.training import (
     run,
 )
 from widevalley.training import runner as runner_module
-from widevalley.training.folder import ONCE_ABSENT
+from widevalley.training.folder import OLDER_DEFAULTS
 
 from .conftest import assert_same_end
 
@@ -197,7 +197,7 @@ def test_other_settings_are_refused_by_name(task, config, tmp_path, without_netw
 
 def test_a_setting_that_came_later_is_what_it_was_without(task, config, tmp_path, without_network):
     folder = run(task, config, tmp_path)
-    older = {name: value for name, value in folder.config.items() if name not in ONCE_ABSENT}
+    older = {name: value for name, value in folder.config.items() if name not in OLDER_DEFAULTS}
     (tmp_path / "config.json").write_text(json.dumps(older))
     run(without_network, config, tmp_path)
     with pytest.raises(RunConflict, match=r"clip 0.0 there, 1.0 now"):
@@ -206,7 +206,7 @@ def test_a_setting_that_came_later_is_what_it_was_without(task, config, tmp_path
 
 def test_what_was_once_absent_has_the_default_of_now():
     plain = RunConfig(optimizer=SGDSettings())
-    assert all(getattr(plain, name) == value for name, value in ONCE_ABSENT.items())
+    assert all(getattr(plain, name) == value for name, value in OLDER_DEFAULTS.items())
 
 
 def test_bad_settings_leave_no_folder(task, config, tmp_path):

@@ -145,7 +145,7 @@ def test_the_test_text_is_judged_as_one_long_sequence(config):
         logits, _ = loop.model(text[:-1, None], loop.model.initial_state(1))
         loop.model.train()
     nats = functional.cross_entropy(logits[:, 0].double(), text[1:])
-    judged = loop.judge_all()
+    judged = loop.evaluate(final=True)
     assert judged["test_loss"] == pytest.approx(float(nats), rel=1e-6)
     assert judged["test_perplexity"] == pytest.approx(math.exp(nats), rel=1e-6)
 
@@ -155,9 +155,9 @@ def test_windows_of_an_evaluation_carry_the_state(config, monkeypatch):
 
     loop = make_loop("words", config)
     loop.step()
-    whole = loop.judge()
+    whole = loop.evaluate()
     monkeypatch.setattr(sequences, "ROWS", 2)
-    assert loop.judge() == pytest.approx(whole, rel=1e-6)
+    assert loop.evaluate() == pytest.approx(whole, rel=1e-6)
 
 
 def test_what_is_recorded(config, tmp_path):
@@ -193,7 +193,7 @@ def test_batch_norm_is_judged_with_statistics_of_the_training_text(config):
         with loop.feed.statistics(model):
             mean = norm.running_mean.clone()
     torch.testing.assert_close(mean, outputs.mean((0, 1)), rtol=1e-2, atol=2e-3)
-    loop.judge_all()
+    loop.evaluate(final=True)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
 

@@ -1,4 +1,4 @@
-"""Arrays that take long to compute, kept in the user cache."""
+"""Arrays that take long to compute, stored in the user cache."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from widevalley.data.files import user_cache
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def remembered(name: str, compute: Callable[[], Arrays]) -> Arrays:
-    """The arrays kept as `name`.npz in the user cache, else what `compute` returns, kept there.
+def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """The arrays of `name`.npz in the user cache, else what `compute` returns, stored there.
 
     `name` must tell apart everything that `compute` depends on. A file that does not fit the
     checksum inside it is computed again and replaced. Where the cache cannot be written the
     arrays are returned all the same, with a warning.
     """
     path = user_cache() / f"{name}.npz"
-    kept = _read(path)
-    if kept is not None:
-        return kept
+    stored = _read(path)
+    if stored is not None:
+        return stored
     arrays = compute()
     try:
         with atomic_write(path) as file:
             np.savez(file, checksum=_checksum(arrays), **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        warnings.warn(f"{path} cannot be kept for the next run: {error}", stacklevel=2)
+        warnings.warn(f"{path} cannot be stored for the next run: {error}", stacklevel=2)
     return arrays
 
 
 def _read(path: Path) -> Arrays | None:
     try:
-        with path.open("rb") as file, np.load(file) as kept:
-            arrays = dict(kept)
+        with path.open("rb") as file, np.load(file) as stored:
+            arrays = dict(stored)
             checksum = arrays.pop("checksum")
     except Exception:  # np.load raises anything on a damaged file
         return None

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from widevalley.data.cache import Arrays, remembered
+from widevalley.data.cache import Arrays, cached_arrays
 from widevalley.data.dataset import Dataset
 from widevalley.data.files import RemoteArchive, RemoteFile, fetch_members
 from widevalley.data.whitening import ZCA, normalise_contrast_
@@ -46,7 +46,7 @@ def load_cifar10() -> Dataset:
 
     An image loses its mean and is divided by its standard deviation over all its 3,072 values;
     ZCA whitening is computed from the training images with 1e-5 added to the eigenvalues. The
-    result, (samples, 3, 32, 32), is kept in the user cache (740 MB): the first call takes a
+    result, (samples, 3, 32, 32), is stored in the user cache (740 MB): the first call takes a
     minute, later ones seconds.
 
     Raises widevalley.data.DataUnavailable where the files are neither at hand nor downloadable.
@@ -55,7 +55,7 @@ def load_cifar10() -> Dataset:
     train, test = read_batches(train_paths, BATCH), read_batches([test_path], BATCH)
     settings = f"{[member.sha256 for member in ARCHIVE.members]} contrast, ZCA {EPS}"
     key = hashlib.sha256(settings.encode()).hexdigest()[:16]
-    inputs = remembered(f"cifar-10-whitened-{key}", lambda: whitened(train[0], test[0]))
+    inputs = cached_arrays(f"cifar-10-whitened-{key}", lambda: whitened(train[0], test[0]))
     return Dataset(
         train_inputs=_images(inputs["train"]),
         train_targets=train[1],

@@ -1,4 +1,4 @@
-"""A text held in memory as numbers, and the windows a recurrent network reads it by."""
+"""A text in memory as numbers, and the windows a recurrent network reads it by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A classification data set held in memory."""
+"""A classification data set in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 class Dataset:
     """Inputs (float32, one sample a row) and targets (int64 class numbers).
 
-    The second pair is what a run is judged by. `split` says what it is: "test", or
+    The second pair is what a run is evaluated on. `split` says what it is: "test", or
     "validation" after `holdout`.
     """
 
@@ -24,7 +24,7 @@ class Dataset:
     split: str = "test"
 
     def holdout(self, count: int) -> Dataset:
-        """Judge by the last `count` training samples instead of the test set, which is dropped.
+        """Evaluate on the last `count` training samples instead of the test set, which is dropped.
 
         They are taken as they come, not shuffled: where neighbours in the file are alike (digits
         of one writer), a shuffle would put near-copies of the training samples among them.

@@ -26,7 +26,7 @@ FILES = {
 
 
 def load_ptb() -> Corpus:
-    """The words of Mikolov's files: 929,589 to train on, 73,760 and 82,430 to judge by.
+    """The words of Mikolov's files: 929,589 to train on, 73,760 and 82,430 to evaluate on.
 
     Raises widevalley.data.DataUnavailable where the files are neither at hand nor downloadable.
     """

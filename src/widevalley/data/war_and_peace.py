@@ -15,7 +15,7 @@ FILE = RemoteFile(
 
 
 def load_war_and_peace() -> Corpus:
-    """The novel in file order: 80 % to train on, 10 % and 10 % to judge by.
+    """The novel in file order: 80 % to train on, 10 % and 10 % to evaluate on.
 
     Raises widevalley.data.DataUnavailable where the file is neither at hand nor downloadable.
     """

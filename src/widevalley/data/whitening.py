@@ -35,7 +35,7 @@ class ZCA:
 
     @classmethod
     def of(cls, samples: Tensor, eps: float) -> ZCA:
-        """From the rows of `samples`, in float64, kept in the samples' dtype.
+        """From the rows of `samples`, in float64, returned in the samples' dtype.
 
         Sums and eigenvectors need float64 where eigenvalues span seven decades, as those of
         natural images do: in float32 the smallest ones, which whitening magnifies most, drown.

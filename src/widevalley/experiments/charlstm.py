@@ -23,7 +23,7 @@ def _network(config: RunConfig) -> nn.Module:
     return CharLSTM(dropout=config.dropout)
 
 
-# best and tuned had two trials each, judged by the validation text: two rates with dropout 0.1.
+# best and tuned had two trials each, evaluated on the validation text: two rates with dropout 0.1.
 _charlstm = partial(RunConfig, window=50, clip=5.0)
 _entropy_adam = EntropyAdamSettings(
     lr=0.01,

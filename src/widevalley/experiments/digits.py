@@ -20,7 +20,7 @@ from widevalley.training import (
 _digits = partial(RunConfig, epochs=100.0, batch_size=32, evaluate_every=2.0, threads=1)
 
 # Each of the four compared had 24 trials of 3 seeds (four rates, three weight decays, two
-# dropouts), judged by 397 held-out training samples; these are the winners. SGLD had 12.
+# dropouts), evaluated on 397 held-out training samples; these are the winners. SGLD had 12.
 DIGITS = Recipe(
     task=Task("digits", load_digits, with_dropout(DigitsMLP)),
     title="64-64-64-10, ReLU, dropout, on 8x8 handwritten digits",

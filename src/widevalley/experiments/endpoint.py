@@ -5,20 +5,17 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.nn import functional
 
-from widevalley.experiments.recipe import Recipe, run_path
+from widevalley.experiments.recipe import run_path
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.series import train
-from widevalley.training import RunConfig, RunFolder, environment, judged, measure_of
-from widevalley.training.evaluation import judged_weights
-from widevalley.training.hardware import resolve
-from widevalley.training.loop import Loop
+from widevalley.training import Loop, RunFolder, environment, metric_of, restore, result_of
 from widevalley.valley import BatchNormStatistics, Objective
 
 Precision = Literal["float64", "float32"]
@@ -65,19 +62,20 @@ def run_name(folder: RunFolder) -> str:
 
 
 def loss_of(folder: RunFolder, config: LossConfig) -> Objective:
-    """The mean training loss at the weights a run is judged by."""
+    """The mean training loss at the weights a run is evaluated at."""
     loop = loop_of(folder, config)
-    with judged_weights(loop.model, loop.optimizer, loop.feed):
+    with loop.evaluation_weights():
         return objective_of(loop, config)
 
 
 def loop_of(folder: RunFolder, config: LossConfig) -> Loop:
     """The run as its last checkpoint left it."""
     threads = config.threads or torch.get_num_threads()
-    recipe, settings = _settings(folder)
-    loop = Loop(recipe.task, settings)
-    loop.load_state_dict(folder.checkpoint())
-    torch.set_num_threads(threads)
+    name = folder.config["recipe"]
+    if name not in RECIPES:
+        raise ValueError(f"{folder.path}: its recipe {name!r} is not known here")
+    loop = restore(folder, RECIPES[name].task)
+    torch.set_num_threads(threads)  # the run's own number, which it set, is not the instrument's
     return loop
 
 
@@ -93,27 +91,18 @@ def objective_of(loop: Loop, config: LossConfig) -> Objective:
     )
 
 
-def _settings(folder: RunFolder) -> tuple[Recipe, RunConfig]:
-    plain = folder.config
-    if plain["recipe"] not in RECIPES:
-        raise ValueError(f"{folder.path}: its recipe {plain['recipe']!r} is not known here")
-    recipe = RECIPES[plain["recipe"]]
-    config = replace(RunConfig.from_dict(plain), device="auto")
-    return recipe, resolve(config, prefers_bf16=recipe.task.prefers_bf16)
-
-
 def facts_of(
     folder: RunFolder, config: LossConfig, objective: Objective, began: float, command: str
 ) -> dict[str, Any]:
     """What numbers about the end of a run depend on, and what they cost since `began`."""
     plain, last = folder.config, folder.records[-1]
-    measure = measure_of(last)
+    metric = metric_of(last)
     return {
         "recipe": plain["recipe"],
         "optimizer": plain["optimizer"]["name"],
         "seed": plain["seed"],
         "gradients": last["gradients"],
-        "judged": [measure.title, judged(last)],
+        "judged": [metric.title, result_of(last)],
         "loss": objective.value(),
         "gradient_norm": float(objective.gradient().norm()),
         "samples": sum(targets.numel() for _, targets in objective.batches),

@@ -1,4 +1,4 @@
-"""A grid over any settings of a run, judged on training samples held out."""
+"""Grid search over any settings of a run, by results on held-out training samples."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from widevalley.training import (
     OptimizerSettings,
     RunConfig,
     RunFolder,
-    judged,
+    result_of,
     run,
 )
 
 SPLIT = "validation"
-"""What trials are judged on, never the test set."""
+"""What trials are evaluated on, never the test set."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Trial:
 
     @property
     def results(self) -> list[float]:
-        """What each run is judged by, on validation samples; infinite where it diverged."""
-        return [judged(f.records[-1], SPLIT) if f.finished else math.inf for f in self.folders]
+        """The metric of each run on validation samples; infinite where it diverged."""
+        return [result_of(f.records[-1], SPLIT) if f.finished else math.inf for f in self.folders]
 
     @property
     def result(self) -> float:
@@ -115,7 +115,7 @@ def sweep(
     infinitely bad. Raises ValueError where nothing is held out.
     """
     if config.holdout == 0 and not recipe.task.feed.validates:
-        raise ValueError("holdout=0: a sweep must not be judged by the test set; hold some out")
+        raise ValueError("holdout=0: a sweep must not be evaluated on the test set; hold some out")
     trials = []
     with Bars() as bars:
         for point, at in grid(config, values):

@@ -22,7 +22,7 @@ from widevalley.training import (
 _lenet = partial(RunConfig, evaluate_every=2.0)
 _short = partial(_lenet, epochs=40.0, dropout=0.25)
 
-# Judged by 10,000 held-out training samples: 18 trials of Entropy-SGD, 12 of SGD, four of
+# Evaluated on 10,000 held-out training samples: 18 trials of Entropy-SGD, 12 of SGD, four of
 # Entropy-Adam and two of Adam, some of three seeds; results/lenet-tuning has them all.
 _entropy_sgd = _short(optimizer=EntropySGDSettings(noise=1e-3), schedule="step", schedule_from=24.0)
 _entropy_adam = _short(

@@ -17,10 +17,10 @@ from widevalley.training import (
     Task,
 )
 
-# Entropy-SGD, SGD and Adam had 14 trials each, judged by 10,000 held-out training samples: rate,
-# weight decay, dropout on inputs and hidden units, and L or the schedule. The two best of each had
-# two more seeds; these are the winners. Entropy-Adam and SGLD had two trials each. At 120 epochs
-# best and tuned had two trials each, of dropout 0.3 and 0.5.
+# Entropy-SGD, SGD and Adam had 14 trials each, evaluated on 10,000 held-out training samples:
+# rate, weight decay, dropout on inputs and hidden units, and L or the schedule. The two best of
+# each had two more seeds; these are the winners. Entropy-Adam and SGLD had two trials each. At 120
+# epochs best and tuned had two trials each, of dropout 0.3 and 0.5.
 _mnistfc = partial(RunConfig, dropout=0.3, input_dropout=0.2)
 _entropy_sgd = EntropySGDSettings(langevin_steps=10, weight_decay=1e-4)
 _sgld = _mnistfc(optimizer=SGLDSettings(lr=0.5, weight_decay=1e-4), schedule="inverse-power")

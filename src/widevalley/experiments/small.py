@@ -19,7 +19,7 @@ _pixels = partial(load_mnist, shifted=False)
 
 
 def _lines() -> Corpus:
-    """The first lines of War and Peace; what it is judged by are the lines after them.
+    """The first lines of War and Peace; validation and test are the lines after them.
 
     A column has one character more, which it predicts last and never reads.
     """

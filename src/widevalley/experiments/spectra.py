@@ -13,7 +13,6 @@ import torch
 from widevalley._files import atomic_write
 from widevalley.experiments.endpoint import LossConfig, facts_of, loop_of, loss_of, objective_of
 from widevalley.training import RunFolder
-from widevalley.training.evaluation import judged_weights
 from widevalley.valley import Hessian, Objective, Progress, exact_spectrum, spectral_density
 from widevalley.valley.hessian import (
     Density,
@@ -93,7 +92,7 @@ def fisher(
     began = time.monotonic()
     loop = loop_of(folder, config)
     steps = min(steps, loop.batches)
-    with judged_weights(loop.model, loop.optimizer, loop.feed):
+    with loop.evaluation_weights():
         objective = objective_of(loop, config)
         size = replace(config, samples=steps * loop.config.batch_size, chunk=loop.config.batch_size)
         batches = objective_of(loop, size)

@@ -106,10 +106,11 @@ class CharLSTM(nn.Module):
         values = self.embedding(tokens)
         after = []
         before = zip(torch.split(state[0], 1), torch.split(state[1], 1), strict=True)
-        for lstm, norm, begun in zip(self.lstms, self.norms, before, strict=True):
-            values, ended = lstm(values, begun)
+        for lstm, norm, initial in zip(self.lstms, self.norms, before, strict=True):
+            values, last = lstm(values, initial)
+            # Batch norm sees every step and column of the window as a sample.
             values = self.dropout(norm(values.flatten(0, 1)).view_as(values))
-            after.append(ended)
+            after.append(last)
         hidden, cells = (torch.cat(parts) for parts in zip(*after, strict=True))
         return self.output(values), (hidden, cells)
 
@@ -149,9 +150,9 @@ class SmallCharLSTM(nn.Module):
         one_hot = torch.eye(self.symbols, dtype=hidden.dtype, device=hidden.device)
         for symbol in one_hot[tokens]:
             gates = self.gates(torch.cat([symbol, hidden], dim=1))
-            admit, keep, new, show = gates.chunk(4, dim=1)
-            cells = keep.sigmoid() * cells + admit.sigmoid() * new.tanh()
-            hidden = show.sigmoid() * cells.tanh()
+            i, f, g, o = gates.chunk(4, dim=1)  # input, forget and output gates, g the candidate
+            cells = f.sigmoid() * cells + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * cells.tanh()
             values.append(hidden)
         return self.output(torch.stack(values)), (hidden[None], cells[None])
 

@@ -20,8 +20,8 @@ from widevalley.report.evidence import (
     below,
     difference,
     final,
+    final_result,
     gradients_to,
-    judged_by,
     together,
 )
 from widevalley.report.flatness import flatness_samples
@@ -111,13 +111,13 @@ def _pairs(root: Path) -> Iterator[tuple[str, Group, Group]]:
 
 
 def _margin(group: Group, result: float) -> float:
-    field = group.measure.field
+    field = group.metric.field
     return {"error": TENTH * result, "loss": NATS}.get(field, NATS * result)
 
 
 def _faster(root: Path) -> Iterator[Row]:
     for recipe, a, b in _pairs(root):
-        end = b.result(b.watched).mean
+        end = b.result(b.monitored_split).mean
         target = end + _margin(b, end)
         ours = gradients_to(a, target)
         theirs = gradients_to(b, target, missed=b.final("gradients").mean)
@@ -129,8 +129,8 @@ def _faster(root: Path) -> Iterator[Row]:
 
 def _comparable(root: Path) -> Iterator[Row]:
     for recipe, a, b in _pairs(root):
-        theirs = judged_by(b)
-        yield _row(recipe, judged_by(a), theirs, _margin(b, theirs.mean), b.measure.digits)
+        theirs = final_result(b)
+        yield _row(recipe, final_result(a), theirs, _margin(b, theirs.mean), b.metric.digits)
 
 
 def _training_loss(root: Path) -> Iterator[Row]:
@@ -144,7 +144,7 @@ def _sgld(root: Path) -> Iterator[Row]:
         for name in ("paper", "baseline"):
             other = _variant(root, recipe, name)
             if sgld and other:
-                yield _row(recipe, judged_by(other), judged_by(sgld), 0.0, sgld.measure.digits)
+                yield _row(recipe, final_result(other), final_result(sgld), 0.0, sgld.metric.digits)
 
 
 def _study(
@@ -171,11 +171,13 @@ def _insensitive(setting: str) -> Callable[[Path], Iterator[Row]]:
     def rows(root: Path) -> Iterator[Row]:
         for recipe, groups in _study(root, setting):
             best = min(groups, key=lambda group: group.result().mean)
-            reference = judged_by(best, _short(best.name))
+            reference = final_result(best, _short(best.name))
             margin = _margin(best, reference.mean)
             for group in groups:
                 if group is not best:
-                    yield _row(recipe, judged_by(group, _short(group.name)), reference, margin, 2)
+                    yield _row(
+                        recipe, final_result(group, _short(group.name)), reference, margin, 2
+                    )
 
     return rows
 
@@ -188,7 +190,9 @@ def _annealing(root: Path) -> Iterator[Row]:
     for recipe, groups in _study(root, "walk_schedule"):
         constant, annealed = sorted(groups, key=lambda g: g.name != "walk_schedule=constant")
         names = _short(constant.name), _short(annealed.name)
-        yield _row(recipe, judged_by(constant, names[0]), judged_by(annealed, names[1]), 0.0, 2)
+        yield _row(
+            recipe, final_result(constant, names[0]), final_result(annealed, names[1]), 0.0, 2
+        )
 
 
 def _rates(root: Path) -> Iterator[Row]:
@@ -211,7 +215,7 @@ def _usable(groups: list[Group]) -> float:
 
 def _grid(groups: list[Group]) -> str:
     """Every point of the sweep that the groups are of, those that diverged last."""
-    shown = [judged_by(group, _short(group.name)).shown(2) for group in groups]
+    shown = [final_result(group, _short(group.name)).shown(2) for group in groups]
     setting, _, _ = groups[0].name.partition("=")
     failed = {run.path.parent.name for run in diverged_in(groups[0].folders[0].path.parent.parent)}
     points = sorted((name for name in failed if name.startswith(f"{setting}=")), key=_value)

@@ -32,10 +32,10 @@ class Panel:
 
 
 def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
-    """Draw what the runs are judged by, and their loss where that is something else."""
-    measure = groups[0].measure
-    panels = [Panel(groups, measure.field, measure.title)]
-    if measure.field != "loss":
+    """Draw the metric of the runs, and their loss where that is something else."""
+    metric = groups[0].metric
+    panels = [Panel(groups, metric.field, metric.title)]
+    if metric.field != "loss":
         panels.append(Panel(groups, "loss", "loss, nats"))
     draw_panels(panels, title, path)
 
@@ -53,8 +53,8 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     figure.suptitle(title)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for k, group in enumerate(panel.groups[: len(STYLES)]):
-            _draw(axes, group, f"{group.watched}_{panel.field}", k)
-        _label(axes, f"{panel.groups[0].watched} {panel.label}")
+            _draw(axes, group, f"{group.monitored_split}_{panel.field}", k)
+        _label(axes, f"{panel.groups[0].monitored_split} {panel.label}")
         axes.set_title(panel.title)
         if not long_names:
             axes.legend(frameon=False)
@@ -77,7 +77,7 @@ def _draw(axes: Axes, group: Group, field: str, k: int) -> None:
 
 
 def _curves(group: Group, field: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient counts, and one row of values a seed, at the counts all seeds were judged at."""
+    """Gradient counts, and one row of values a seed, at the counts all seeds were evaluated at."""
     runs = [{r["gradients"]: r[field] for r in folder.records} for folder in group.folders]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     return np.array(shared), np.array([[run[at] for at in shared] for run in runs])

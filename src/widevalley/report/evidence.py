@@ -11,7 +11,7 @@ from typing import Literal
 from scipy import stats
 
 from widevalley.report.groups import Group, summarise
-from widevalley.training import RunFolder, judged
+from widevalley.training import RunFolder, result_of
 
 Verdict = Literal["holds", "does not hold", "not settled"]
 
@@ -86,18 +86,18 @@ def final(group: Group, field: str) -> Sample:
     return Sample(group.name, tuple(float(f.records[-1][field]) for f in group.folders))
 
 
-def judged_by(group: Group, name: str = "") -> Sample:
-    """What the runs are judged by at their end."""
-    values = tuple(judged(f.records[-1], group.split) for f in group.folders)
+def final_result(group: Group, name: str = "") -> Sample:
+    """The metric of the runs at their end."""
+    values = tuple(result_of(f.records[-1], group.split) for f in group.folders)
     return Sample(name or group.name, values)
 
 
 def gradients_to(group: Group, target: float, *, missed: float = math.inf) -> Sample:
-    """Gradient evaluations after which each run is first judged at `target` or better.
+    """Gradient evaluations after which each run first reaches `target`.
 
     A run that never is counts as `missed`.
     """
-    field = f"{group.watched}_{group.measure.field}"
+    field = f"{group.monitored_split}_{group.metric.field}"
     return Sample(group.name, tuple(_first(f, field, target, missed) for f in group.folders))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from widevalley.training import Measure, RunFolder, judged, measure_of, split_of
+from widevalley.training import Metric, RunFolder, metric_of, result_of, split_of
 
 
 @dataclass(frozen=True)
@@ -50,33 +50,33 @@ class Group:
 
     @property
     def split(self) -> str:
-        """What the last records are judged by: the split chosen, or the test set if they have it.
+        """The split of the last records: the one chosen, or the test set if they have it.
 
-        Raises ValueError where they were not judged on the one chosen.
+        Raises ValueError where they were not evaluated on the one chosen.
         """
         if not self.chosen_split:
             return split_of(self.folders[0].records[-1])
         if f"{self.chosen_split}_loss" not in self.folders[0].records[-1]:
-            raise ValueError(f"split={self.chosen_split}: {self.name} was not judged on it")
+            raise ValueError(f"split={self.chosen_split}: {self.name} was not evaluated on it")
         return self.chosen_split
 
     @property
-    def watched(self) -> str:
-        """The split that every record looks at."""
+    def monitored_split(self) -> str:
+        """The split that every record has."""
         return split_of(self.folders[0].records[0])
 
     @property
-    def measure(self) -> Measure:
-        """The number they are judged by."""
-        return measure_of(self.folders[0].records[-1])
+    def metric(self) -> Metric:
+        """What they are evaluated by."""
+        return metric_of(self.folders[0].records[-1])
 
     def final(self, field: str) -> Summary:
         """A number of the runs' last records."""
         return summarise(folder.records[-1][field] for folder in self.folders)
 
     def result(self, split: str | None = None) -> Summary:
-        """What the runs are judged by, at their last records."""
-        return summarise(judged(f.records[-1], split or self.split) for f in self.folders)
+        """Their metric, at the last records."""
+        return summarise(result_of(f.records[-1], split or self.split) for f in self.folders)
 
 
 def group_runs(folders: Iterable[RunFolder], *, unfinished: bool = False) -> list[Group]:
@@ -109,8 +109,8 @@ def diverged_in(root: Path) -> list[RunFolder]:
 def find_groups(root: Path, *, unfinished: bool = False, split: str = "") -> list[Group]:
     """The finished runs at ROOT/NAME/seed-N, the best mean first; with `unfinished` all others too.
 
-    They are judged on `split`, or where it is empty on the test set if it was looked at. Raises
-    ValueError where there is none, or one was not judged on that split.
+    They are evaluated on `split`, or where it is empty on the test set if they have it. Raises
+    ValueError where there is no run, or one was not evaluated on that split.
     """
     kinds = sorted(path for path in root.glob("*") if path.is_dir())
     groups = group_runs((f for path in kinds for f in folders_in(path)), unfinished=unfinished)

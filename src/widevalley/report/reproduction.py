@@ -76,7 +76,7 @@ def keep_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[P
 def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
     curves = {recipe: _without_sgld(groups.get(recipe, [])) for recipe in FIGURES[name]}
     panels = [
-        Panel(drawn, drawn[0].measure.field, drawn[0].measure.title, recipe)
+        Panel(drawn, drawn[0].metric.field, drawn[0].metric.title, recipe)
         for recipe, drawn in curves.items()
         if drawn
     ]
@@ -153,10 +153,10 @@ def _partial(folder: RunFolder) -> list[str]:
 
 
 def _result(group: Group, split: str) -> str:
-    """The number on this split; nothing where the runs were not judged on it."""
+    """The number on this split; nothing where the runs were not evaluated on it."""
     if not all(f"{split}_loss" in folder.records[-1] for folder in group.folders):
         return ""
-    text = group.result(split).shown(group.measure.digits) + group.measure.unit
+    text = group.result(split).shown(group.metric.digits) + group.metric.unit
     if split == "test" and "test_bits" in group.folders[0].records[-1]:
         text += f" ({group.final('test_bits').mean:.3f} bits)"
     return text

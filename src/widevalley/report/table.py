@@ -19,7 +19,7 @@ def run_cells(groups: Sequence[Group], diverged: Sequence[RunFolder] = ()) -> Ce
     """One row a group of runs, and below them one for each kind of run that diverged."""
     splits = {group.split for group in groups}
     split = splits.pop() if len(splits) == 1 else "test or validation"
-    heads = ["run", "seeds", f"{split} {groups[0].measure.title}", f"{split} loss, nats"]
+    heads = ["run", "seeds", f"{split} {groups[0].metric.title}", f"{split} loss, nats"]
     heads += ["gradients", "seconds"]
     counts = Counter(run.path.parent.name for run in diverged)
     failed = [[name, str(count), "diverged", "", "", ""] for name, count in counts.items()]
@@ -30,7 +30,7 @@ def _row(group: Group) -> list[str]:
     return [
         group.name,
         str(len(group.folders)),
-        group.result().shown(group.measure.digits),
+        group.result().shown(group.metric.digits),
         group.final(f"{group.split}_loss").shown(4),
         f"{group.final('gradients').mean:,.0f}",
         f"{group.final('seconds').mean:.1f}",

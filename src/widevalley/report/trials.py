@@ -10,24 +10,22 @@ from rich.table import Table
 
 from widevalley.experiments import Trial
 from widevalley.report.groups import summarise
-from widevalley.training import Measure, measure_of
+from widevalley.training import metric_of
 
 
 def trial_table(trials: Sequence[Trial], title: str) -> Table:
-    """One row a trial, in the order given: its values, what it is judged by, validation loss."""
+    """One row a trial, in the order given: its values, metric and loss on validation samples."""
     finished = [f for trial in trials for f in trial.folders if f.finished]
-    measure = measure_of(finished[0].records[-1]) if finished else None
+    metric = metric_of(finished[0].records[-1]) if finished else None
     table = Table(title=title, box=SIMPLE_HEAD)
     for name in trials[0].point:
         table.add_column(name.removeprefix("optimizer."), overflow="fold")
-    table.add_column(f"validation {measure.title if measure else 'error'}", justify="right")
+    table.add_column(f"validation {metric.title if metric else 'error'}", justify="right")
     table.add_column("validation loss, nats", justify="right")
     for trial in trials:
-        table.add_row(*map(str, trial.point.values()), *_judged(trial, measure))
+        results = ["diverged", ""]
+        if metric and not math.isinf(trial.result):
+            shown = summarise(trial.results).shown(metric.digits)
+            results = [shown, f"{trial.loss:.4f}"]
+        table.add_row(*map(str, trial.point.values()), *results)
     return table
-
-
-def _judged(trial: Trial, measure: Measure | None) -> tuple[str, str]:
-    if measure is None or math.isinf(trial.result):
-        return "diverged", ""
-    return summarise(trial.results).shown(measure.digits), f"{trial.loss:.4f}"

@@ -6,7 +6,8 @@ from widevalley.training.environment import environment
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
-from widevalley.training.measures import Measure, judged, measure_of, split_of
+from widevalley.training.loop import Loop
+from widevalley.training.metrics import Metric, metric_of, result_of, split_of
 from widevalley.training.optimizers import (
     AdamSettings,
     EntropyAdamSettings,
@@ -16,7 +17,7 @@ from widevalley.training.optimizers import (
     SGLDSettings,
 )
 from widevalley.training.progress import Bars, RunProgress
-from widevalley.training.runner import Diverged, run
+from widevalley.training.runner import Diverged, restore, run
 from widevalley.training.sequences import Characters, Words
 from widevalley.training.task import Task
 
@@ -30,7 +31,8 @@ __all__ = [
     "EntropySGDSettings",
     "Feed",
     "Interrupted",
-    "Measure",
+    "Loop",
+    "Metric",
     "OptimizerSettings",
     "Record",
     "RunBusy",
@@ -43,8 +45,9 @@ __all__ = [
     "Task",
     "Words",
     "environment",
-    "judged",
-    "measure_of",
+    "metric_of",
+    "restore",
+    "result_of",
     "run",
     "split_of",
 ]

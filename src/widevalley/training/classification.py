@@ -1,4 +1,4 @@
-"""Classification: samples in a new order each epoch, judged by cross-entropy and error."""
+"""Classification: samples in a new order each epoch, evaluated by cross-entropy and error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 from widevalley.data import Dataset
 from widevalley.optim import recompute_batch_norm
 from widevalley.training.config import RunConfig
-from widevalley.training.evaluation import evaluating
+from widevalley.training.evaluation import eval_mode
 from widevalley.training.feed import Batch, Carried, Feed, epoch_generator
 
 CHUNK = 512
@@ -32,11 +32,11 @@ class Classification(Feed):
             )
         data = data.to(device)
         self.batches = samples // config.batch_size
-        self.watched = data.split
-        self.judged = (data.split,)
+        self.monitored_split = data.split
+        self.final_splits = (data.split,)
         self.splits = {
-            "train_set": (_laid_out(data.train_inputs), data.train_targets),
-            data.split: (_laid_out(data.test_inputs), data.test_targets),
+            "train_set": (_channels_last(data.train_inputs), data.train_targets),
+            data.split: (_channels_last(data.test_inputs), data.test_targets),
         }
         self._config = config
         self._order = torch.empty(0, dtype=torch.int64)
@@ -44,6 +44,7 @@ class Classification(Feed):
     def begin(self, model: nn.Module, epoch: int) -> Carried:
         """Shuffle the samples, by seed and epoch alone."""
         inputs, targets = self.splits["train_set"]
+        # On the CPU, whose generator gives every device the same order.
         order = torch.randperm(len(targets), generator=epoch_generator(self._config.seed, epoch))
         self._order = order.to(inputs.device)
         return ()
@@ -56,7 +57,7 @@ class Classification(Feed):
         return functional.cross_entropy(model(inputs[chosen]), targets[chosen]), ()
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Hold batch-norm statistics of training samples."""
+        """A block in which batch norm has statistics of training samples."""
         inputs, _ = self.splits["train_set"]
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
         return recompute_batch_norm(model, torch.split(spread, CHUNK))
@@ -75,9 +76,10 @@ class Classification(Feed):
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Mean cross-entropy in nats and error in percent."""
         inputs, targets = self.splits[split]
+        # Summed on the device, so that it is read, and waited for, once.
         loss = torch.zeros((), device=inputs.device)
         wrong = torch.zeros((), device=inputs.device)
-        with evaluating(model):
+        with eval_mode(model):
             for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
                 scores = model(x)
                 loss += functional.cross_entropy(scores, y, reduction="sum")
@@ -86,8 +88,8 @@ class Classification(Feed):
         return {"loss": float(loss) / samples, "error": 100 * float(wrong) / samples}
 
 
-def _laid_out(inputs: Tensor) -> Tensor:
-    """Images channel by channel for each pixel, the layout that convolutions are fast in."""
+def _channels_last(inputs: Tensor) -> Tensor:
+    """Images in the memory format that convolutions are fast in; rows as they are."""
     if inputs.dim() != 4:
         return inputs
     return inputs.contiguous(memory_format=torch.channels_last)

@@ -49,8 +49,8 @@ class RunConfig:
     seed: int = 0
     """Keys initial weights, order of samples, dropout and thermal noise."""
     holdout: int = 0
-    """Training samples set apart to judge by instead of the test set; 0 uses the test set. A text
-    has validation tokens of its own, and 0 alone is allowed."""
+    """Training samples set apart to evaluate on instead of the test set; 0 uses the test set. A
+    text has validation tokens of its own, and 0 alone is allowed."""
     evaluate_every: float = 1.0
     """Epochs between evaluations; may change when a run goes on."""
     checkpoint_every: float = 30.0

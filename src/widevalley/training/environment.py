@@ -26,7 +26,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU or of the processor, as far as the system tells."""
+    """The model of the GPU or of the processor, where the system names it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -42,16 +42,17 @@ def source_commit(file: Path) -> str | None:
 
     None where git does not know the file: an installed package, or no git.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(file.parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        _git(file, "ls-files", "--error-unmatch", file.name)
-        commit = _git(file, "rev-parse", "HEAD")
-        changed = _git(file, "status", "--porcelain", "--untracked-files=no")
+        # An installed copy may lie inside another project's checkout, whose commit says nothing.
+        git("ls-files", "--error-unmatch", file.name)
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+" if changed else "")
-
-
-def _git(file: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(file.parent), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()

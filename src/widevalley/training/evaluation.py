@@ -1,4 +1,4 @@
-"""The weights, and the mode, that a network is judged in."""
+"""The weights, and the mode, that a network is evaluated in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from widevalley.training.feed import Feed
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode inside the block."""
     training = model.training
     model.eval()
@@ -25,8 +25,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def judged_weights(model: nn.Module, optimizer: Optimizer, feed: Feed) -> Iterator[None]:
-    """Hold the weights a method is judged by: anchor, average or slow weights where it has them.
+def evaluation_weights(model: nn.Module, optimizer: Optimizer, feed: Feed) -> Iterator[None]:
+    """Give the model the weights a method stands for: anchor, average or slow weights.
 
     Batch norm's statistics are re-estimated at them from training data, and the training ones
     put back on exit, as the weights are, bit for bit.
@@ -36,11 +36,14 @@ def judged_weights(model: nn.Module, optimizer: Optimizer, feed: Feed) -> Iterat
 
 
 def _own_weights(optimizer: Any) -> AbstractContextManager[None]:
-    """Hold the weights that an optimizer says are to be used, by the methods it has for that."""
-    for show in ("at_average", "at_anchor"):
-        if hasattr(optimizer, show):
-            held: AbstractContextManager[None] = getattr(optimizer, show)()
-            return held
+    """A block in which the parameters are what an optimizer says is to be used.
+
+    Each library has methods of its own for that; an optimizer without any means its parameters.
+    """
+    for name in ("at_average", "at_anchor"):
+        if hasattr(optimizer, name):
+            swapped: AbstractContextManager[None] = getattr(optimizer, name)()
+            return swapped
     if hasattr(optimizer, "eval"):  # Schedule-Free
         return _switched(optimizer, optimizer.eval, optimizer.train)
     if hasattr(optimizer, "backup_and_load_cache"):  # pytorch_optimizer's Lookahead
@@ -53,14 +56,15 @@ def _own_weights(optimizer: Any) -> AbstractContextManager[None]:
 def _switched(
     optimizer: Optimizer, to: Callable[[], None], back: Callable[[], None]
 ) -> Iterator[None]:
-    """Between two switches of an optimizer, of which the second may be true to rounding alone."""
+    """Between two switches of an optimizer."""
     weights = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = [p.detach().clone() for p in weights]
+    saved = [p.detach().clone() for p in weights]
     to()
     try:
         yield
     finally:
         back()
+        # Schedule-Free comes back by arithmetic, true to rounding alone; training must not notice.
         with torch.no_grad():
-            for p, before in zip(weights, kept, strict=True):
+            for p, before in zip(weights, saved, strict=True):
                 p.copy_(before)

@@ -1,4 +1,4 @@
-"""Data as the training loop sees them: batches of an epoch, and splits to judge by.
+"""Data as the training loop sees them: batches of an epoch, and splits to evaluate on.
 
 A subclass a kind of problem: `classification` and `sequences`.
 """
@@ -32,25 +32,25 @@ class Feed(ABC):
 
     batches: int
     """Gradient evaluations an epoch."""
-    watched: str
-    """The split that is looked at while training."""
-    judged: tuple[str, ...]
-    """The splits that are looked at in the end, beside the training set."""
+    monitored_split: str
+    """The split that is evaluated while training."""
+    final_splits: tuple[str, ...]
+    """The splits that are evaluated in the end, beside the training set."""
 
     @abstractmethod
     def __init__(self, data: Any, config: RunConfig, device: torch.device) -> None: ...
 
     @abstractmethod
     def begin(self, model: nn.Module, epoch: int) -> Carried:
-        """Lay out the batches of an epoch; returns what its first batch is handed."""
+        """Prepare the batches of an epoch; returns what its first batch is handed."""
 
     @abstractmethod
     def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
-        """Mean loss of batch `k` of the epoch begun, and what the next batch is handed."""
+        """Mean loss of batch `k` of this epoch, and what the next batch is handed."""
 
     @abstractmethod
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Hold batch-norm statistics of training data at the present weights."""
+        """A block in which batch norm has statistics of training data at the present weights."""
 
     @abstractmethod
     def training_batches(
@@ -64,10 +64,11 @@ class Feed(ABC):
 
     @abstractmethod
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Loss in nats, and what else the problem is judged by, on a split, in float32."""
+        """Loss in nats, and the other metrics of the problem, on a split, in float32."""
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """A generator that is a function of seed and epoch alone."""
+    # Hashed, so that neighbouring seeds and epochs share nothing; torch takes 63 bits.
     key = np.random.SeedSequence((seed, epoch))
     return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)

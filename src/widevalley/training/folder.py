@@ -26,7 +26,7 @@ Record = dict[str, Any]
 MAY_CHANGE = frozenset({"checkpoint_every", "evaluate_every"})
 """Settings that do not decide the outcome of a run."""
 
-ONCE_ABSENT: dict[str, Any] = {
+OLDER_DEFAULTS: dict[str, Any] = {
     "walk_schedule": "constant",
     "schedule_factor": 0.1,
     "schedule_from": 0.0,
@@ -38,7 +38,7 @@ ONCE_ABSENT: dict[str, Any] = {
 
 
 class RunConflict(ValueError):
-    """The folder holds a run of other settings; the message names them, there and now."""
+    """The folder has a run of other settings; the message names them, there and now."""
 
 
 class RunBusy(RuntimeError):
@@ -53,7 +53,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether it holds a run."""
+        """Whether there is a run in it."""
         return (self.path / "config.json").exists()
 
     @property
@@ -87,17 +87,20 @@ class RunFolder:
         """Whether the loss ceased to be finite when it last ran."""
         return (self.path / "diverged.json").exists()
 
-    def note_divergence(self, gradients: int) -> None:
-        """Note that the loss is no longer finite after as many gradients; `start` takes it back."""
+    def record_divergence(self, gradients: int) -> None:
+        """Write that the loss is no longer finite after this many gradients; `start` removes it."""
         _write(self.path / "diverged.json", {"gradients": gradients})
 
     def check(self, config: dict[str, Any]) -> None:
-        """Raise RunConflict where the folder holds a run of other settings than `config`."""
+        """Raise RunConflict where the folder has a run of other settings than `config`."""
         if not self.begun:
             return
-        there, now = ONCE_ABSENT | _flat(self.config), ONCE_ABSENT | _flat(config)
+        there, now = (
+            OLDER_DEFAULTS | _flat(self.config),
+            OLDER_DEFAULTS | _flat(config),
+        )
         differing = [
-            f"{name} {_shown(there, name)} there, {_shown(now, name)} now"
+            f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
             for name in sorted(there.keys() | now.keys())
             if name not in MAY_CHANGE and there.get(name) != now.get(name)
         ]
@@ -105,10 +108,10 @@ class RunFolder:
             raise RunConflict(f"{self.path} holds a run of other settings: {'; '.join(differing)}")
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes off the run meanwhile.
+    def locked(self) -> Iterator[None]:
+        """Lock the run against other processes inside the block.
 
-        Raises RunBusy where another one is at it. The lock is a hidden file beside the folder.
+        Raises RunBusy where another one has it. The lock is a hidden file beside the folder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), blocking=False)
@@ -119,7 +122,7 @@ class RunFolder:
             raise RunBusy(f"{self.path}: another process is at this run") from None
 
     def start(self, config: dict[str, Any], environment: dict[str, Any]) -> None:
-        """Make the folder this run's own, and note one more start of it."""
+        """Write the settings, and one more start of the run."""
         self.check(config)
         self.path.mkdir(parents=True, exist_ok=True)
         remove_partial(self.path)  # what a kill amid a checkpoint left may be gigabytes
@@ -137,6 +140,7 @@ class RunFolder:
         """Write a checkpoint that belongs to the metrics as they stand."""
         metrics = self.path / "metrics.jsonl"
         length = 0
+        # The metrics reach the disk first: a checkpoint must not count lines that may be lost.
         if metrics.exists():
             with metrics.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -174,7 +178,3 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat
-
-
-def _shown(flat: dict[str, Any], name: str) -> str:
-    return str(flat[name]) if name in flat else "absent"

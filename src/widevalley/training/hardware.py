@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from widevalley.training.config import RunConfig
 
-LEFT_OPEN: dict[str, Any] = {"device": "auto", "precision": "auto", "threads": 0}
-"""Settings that are the machine's to choose, and how they say so."""
+MACHINE_DEFAULTS: dict[str, Any] = {"device": "auto", "precision": "auto", "threads": 0}
+"""The values by which settings leave the choice to the machine."""
 
 
 def as_begun(config: RunConfig, begun: dict[str, Any]) -> RunConfig:
     """Replace what is left to the machine by what a run was begun with."""
-    left = [name for name, value in LEFT_OPEN.items() if getattr(config, name) == value]
+    left = [name for name, value in MACHINE_DEFAULTS.items() if getattr(config, name) == value]
     return replace(config, **{name: begun[name] for name in left})
 
 
@@ -31,12 +31,11 @@ def resolve(config: RunConfig, *, prefers_bf16: bool) -> RunConfig:
         raise ValueError("device=cuda: this machine has none; must be auto or cpu")
     precision = config.precision
     if precision == "auto":
-        precision = "bf16-mixed" if prefers_bf16 and _fast_bf16(device) else "32-true"
+        # Emulated bf16 is supported, and slower than float32: only native arithmetic counts.
+        if device == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.cpu._is_avx512_bf16_supported()
+        precision = "bf16-mixed" if prefers_bf16 and fast else "32-true"
     threads = config.threads or torch.get_num_threads()
     return replace(config, device=device, precision=precision, threads=threads)
-
-
-def _fast_bf16(device: Literal["cpu", "cuda"]) -> bool:
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -7,13 +7,14 @@ not used: measured on the digits network they cost 32 us on a step of 209 us, a 
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from widevalley.training.config import RunConfig
-from widevalley.training.evaluation import judged_weights
+from widevalley.training.evaluation import evaluation_weights
 from widevalley.training.feed import Carried
 from widevalley.training.schedules import rate_factor, total_gradients
 from widevalley.training.task import Task
@@ -57,9 +58,9 @@ class Loop:
     @property
     def lr(self) -> float:
         """Rate of the next step."""
-        return self.config.optimizer.lr * self._factors()[0]
+        return self.config.optimizer.lr * self._rate_factors()[0]
 
-    def _factors(self) -> tuple[float, float]:
+    def _rate_factors(self) -> tuple[float, float]:
         """What the schedule and the walk's schedule multiply rates by at the next step."""
         config, at = self.config, self.gradients
         both = (config.schedule, config.walk_schedule)
@@ -71,46 +72,50 @@ class Loop:
         epoch, k = divmod(self.gradients // self.per_step, self.batches)
         if k == 0:
             self.carried = self.feed.begin(self.model, epoch)
-        begun = self.carried
-        loss = self._gradient(k, begun)
-        self.config.optimizer.set_rates(self.optimizer, *self._factors())
+        initial = self.carried
+        loss = self._gradient(k, initial)
+        self.config.optimizer.set_rates(self.optimizer, *self._rate_factors())
         if self.per_step == 2:
+            # Both gradients start from one state; what goes on is the state of the first.
             carried = self.carried
-            self.optimizer.step(lambda: float(self._gradient(k, begun)))
+            self.optimizer.step(lambda: float(self._gradient(k, initial)))
             self.carried = carried
         else:
             self.optimizer.step()
+        # A sum on the device: reading each loss would make every step wait for it.
         self.loss_sum += loss
         self.loss_steps += 1
         self.gradients += self.per_step
 
-    def _gradient(self, k: int, begun: Carried) -> Tensor:
+    def _gradient(self, k: int, initial: Carried) -> Tensor:
         """Put the gradient of batch `k` into the parameters; returns its loss."""
         self.optimizer.zero_grad()
         with self.fabric.autocast():
-            loss, self.carried = self.feed.loss(self.model, k, begun)
+            loss, self.carried = self.feed.loss(self.model, k, initial)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         return loss.detach()
 
-    def take_loss(self) -> float:
-        """Mean batch loss since the last call, or NaN or infinity if one was; waits."""
+    def pop_mean_loss(self) -> float:
+        """Mean batch loss since the last call; NaN or infinity if one was. Waits for the device."""
         mean = float(self.loss_sum) / self.loss_steps
         self.loss_sum.zero_()
         self.loss_steps = 0
         return mean
 
-    def judge(self) -> dict[str, float]:
-        """How the weights the method stands for do on the split that is watched."""
-        return self._measured(self.feed.watched)
+    def evaluation_weights(self) -> AbstractContextManager[None]:
+        """A block in which the model has the weights the method stands for."""
+        return evaluation_weights(self.model, self.optimizer, self.feed)
 
-    def judge_all(self) -> dict[str, float]:
-        """The same on every split, the whole training set among them, without dropout."""
-        return self._measured(*self.feed.judged, "train_set")
+    def evaluate(self, *, final: bool = False) -> dict[str, float]:
+        """Metrics of those weights by split: the monitored one, or with `final` all of them.
 
-    def _measured(self, *splits: str) -> dict[str, float]:
-        with judged_weights(self.model, self.optimizer, self.feed):
+        The whole training set is among these, without dropout.
+        """
+        feed = self.feed
+        splits = (*feed.final_splits, "train_set") if final else (feed.monitored_split,)
+        with self.evaluation_weights():
             return {
                 f"{split}_{name}": value
                 for split in splits
@@ -118,7 +123,7 @@ class Loop:
             }
 
     def finite(self) -> bool:
-        """Whether all losses not yet taken and all weights are finite; waits."""
+        """Whether all losses not yet taken and all weights are finite. Waits for the device."""
         weights = [torch.isfinite(p).all() for p in self.model.parameters()]
         return bool(torch.stack([*weights, torch.isfinite(self.loss_sum)]).all())
 
@@ -147,6 +152,7 @@ class Loop:
         torch.set_rng_state(state["rng"])
         if self.fabric.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.fabric.device)
+        # Amid an epoch its batches are prepared again; at the start of one `step` will do it.
         epoch, k = divmod(self.gradients // self.per_step, self.batches)
         if k:
             self.feed.begin(self.model, epoch)

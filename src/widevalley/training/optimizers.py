@@ -163,7 +163,7 @@ class SGLDSettings(Settings):
 class LocalEntropySettings(Settings):
     """The local entropy's gradient by walks of another optimizer, and SGD on it for the anchor.
 
-    As Lookahead unless told: no pull, no noise, the walk's last point, its moments kept.
+    The defaults are Lookahead's: no pull, no noise, the walk's last point, its moments go on.
     """
 
     lr: float = 1.0

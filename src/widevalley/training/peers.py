@@ -85,7 +85,7 @@ class _Averaged:
 
 @dataclass(frozen=True, kw_only=True)
 class SGDAverageSettings(_Averaged, Settings):
-    """SGD, judged at the exponential moving average of its weights; torch's."""
+    """SGD, evaluated at the exponential moving average of its weights; torch's."""
 
     name: ClassVar[str] = "sgd-ema"
 
@@ -111,7 +111,7 @@ class SGDAverageSettings(_Averaged, Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWAverageSettings(_Averaged, AdamWSettings):
-    """AdamW, judged at the exponential moving average of its weights; torch's."""
+    """AdamW, evaluated at the exponential moving average of its weights; torch's."""
 
     name: ClassVar[str] = "adamw-ema"
 
@@ -122,7 +122,7 @@ class AdamWAverageSettings(_Averaged, AdamWSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class MuonAverageSettings(_Averaged, MuonSettings):
-    """Muon with AdamW, judged at the exponential moving average of its weights; torch's."""
+    """Muon with AdamW, evaluated at the exponential moving average of its weights; torch's."""
 
     name: ClassVar[str] = "muon-ema"
 
@@ -133,7 +133,7 @@ class MuonAverageSettings(_Averaged, MuonSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFreeSGDSettings(Settings):
-    """Schedule-Free SGD (Defazio et al., 2024), judged at its average; run it at a constant lr."""
+    """Schedule-Free SGD (Defazio et al., 2024), evaluated at its average; for a constant lr."""
 
     name: ClassVar[str] = "schedule-free-sgd"
 
@@ -161,7 +161,7 @@ class ScheduleFreeSGDSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFreeAdamWSettings(Settings):
-    """Schedule-Free AdamW (Defazio et al., 2024), judged at its average; for a constant lr."""
+    """Schedule-Free AdamW (Defazio et al., 2024), evaluated at its average; for a constant lr."""
 
     name: ClassVar[str] = "schedule-free-adamw"
 
@@ -250,7 +250,7 @@ class SAMAdamWSettings(AdamWSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class LookaheadSettings(AdamWSettings):
-    """Lookahead (Zhang et al., 2019) around AdamW, judged at the slow weights."""
+    """Lookahead (Zhang et al., 2019) around AdamW, evaluated at the slow weights."""
 
     name: ClassVar[str] = "lookahead-adamw"
 

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from widevalley.training.folder import Record
-from widevalley.training.measures import judged, measure_of
+from widevalley.training.metrics import metric_of, result_of
 
 LINE_EVERY = 10.0
 """Seconds between plain lines of a run, its last line apart."""
 
 
 class RunProgress:
-    """What a run tells while it goes; this one keeps it to itself."""
+    """Called by a run as it goes; this base class shows nothing."""
 
     def start(self, done: int, total: int) -> None:
         """The run begins at gradient evaluation `done` of `total`."""
@@ -38,7 +38,7 @@ class Bars:
             TextColumn("{task.description}"),
             BarColumn(bar_width=8),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} gradients"),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[summary]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -66,13 +66,13 @@ class _Bar(RunProgress):
         self._bars, self._name = bars, name
 
     def start(self, done: int, total: int) -> None:
-        self._task = self._bars.add_task(self._name, total=total, completed=done, said="")
+        self._task = self._bars.add_task(self._name, total=total, completed=done, summary="")
 
     def update(self, done: int) -> None:
         self._bars.update(self._task, completed=done)
 
     def record(self, record: Record) -> None:
-        self._bars.update(self._task, completed=record["gradients"], said=said(record))
+        self._bars.update(self._task, completed=record["gradients"], summary=summary(record))
 
 
 class _Lines(RunProgress):
@@ -87,11 +87,11 @@ class _Lines(RunProgress):
         if time.monotonic() >= self._next or record.get("final"):
             self._next = time.monotonic() + LINE_EVERY
             done = f"{record['gradients']:,}/{self._total:,} gradients"
-            self._console.print(f"{self._name}  {done}  {said(record)}", soft_wrap=True)
+            self._console.print(f"{self._name}  {done}  {summary(record)}", soft_wrap=True)
 
 
-def said(record: Record) -> str:
-    """Running loss and what it is judged by, so short that a bar fits in 80 columns."""
-    measure = measure_of(record)
-    result = f"{measure.field} {judged(record):.{measure.digits}f}{measure.unit}"
+def summary(record: Record) -> str:
+    """Running loss and metric, so short that a bar fits in 80 columns."""
+    metric = metric_of(record)
+    result = f"{metric.field} {result_of(record):.{metric.digits}f}{metric.unit}"
     return f"train {record['train_loss']:.3f} {result}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,12 @@ def run(
 
     A run that was killed goes on from its last checkpoint and ends with the same weights and
     metrics (but for the seconds) as one that was not. What the settings leave to the machine is as
-    the run was begun. `command` is noted in environment.json.
+    the run was begun with. `command` is written to environment.json.
 
     Raises:
-        RunConflict: `path` holds a run of other settings.
+        RunConflict: `path` has a run of other settings.
         RunBusy: another process is at this run.
-        Diverged: a loss or weight became NaN or infinite; the last good checkpoint is kept.
+        Diverged: a loss or weight became NaN or infinite; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
     folder = RunFolder(path)
@@ -53,11 +54,22 @@ def run(
     settings = {"recipe": task.name, **config.as_dict()}
     folder.check(settings)
     if not folder.finished:
-        loop = Loop(task, config)  # first of all: bad settings leave nothing on disk
-        with folder.held(), InterruptFlag() as interrupt:
+        loop = Loop(task, config)  # before the folder: bad settings leave nothing on disk
+        with folder.locked(), InterruptFlag() as interrupt:
             folder.start(settings, {**environment(loop.fabric.device), "command": command})
-            _Run(loop, config, folder, progress or RunProgress()).go(interrupt)
+            _Run(loop, config, folder, progress or RunProgress()).train(interrupt)
     return folder
+
+
+def restore(folder: RunFolder, task: Task) -> Loop:
+    """The run of a folder as its last checkpoint left it, on the device there is here.
+
+    Raises FileNotFoundError where the folder has no checkpoint.
+    """
+    config = replace(RunConfig.from_dict(folder.config), device="auto")
+    loop = Loop(task, resolve(config, prefers_bf16=task.prefers_bf16))
+    loop.load_state_dict(folder.checkpoint())
+    return loop
 
 
 class _Run:
@@ -70,10 +82,11 @@ class _Run:
             self.loop.load_state_dict(state)
         steps = round(config.evaluate_every * self.loop.batches / self.loop.per_step)
         self.evaluate_every = max(1, steps) * self.loop.per_step
-        self.known_good = self.loop.gradients
+        self.last_finite = self.loop.gradients
+        """Gradients after which loss and weights were last seen to be finite."""
         self.started = time.monotonic() - (state["seconds"] if state else 0.0)
 
-    def go(self, interrupt: InterruptFlag) -> None:
+    def train(self, interrupt: InterruptFlag) -> None:
         loop = self.loop
         self.progress.start(loop.gradients, loop.total)
         next_tick = time.monotonic() + TICK
@@ -81,7 +94,7 @@ class _Run:
         while loop.gradients < loop.total:
             loop.step()
             if loop.gradients % self.evaluate_every == 0 and loop.gradients < loop.total:
-                self.record(loop.judge())
+                self.record(loop.evaluate())
             now = time.monotonic()
             if now >= next_checkpoint:
                 self.checkpoint()
@@ -90,56 +103,53 @@ class _Run:
                 self.progress.update(loop.gradients)
                 next_tick = now + TICK
             if interrupt.raised:
-                self.stop()
+                self.checkpoint()
+                done = f"{loop.gradients:,} of {loop.total:,} gradients"
+                raise Interrupted(
+                    f"stopped at {done}; the same command goes on ({self.folder.path})"
+                )
+        # In this order: a run killed between the two evaluates again, and one whose last record
+        # says it is finished has its last checkpoint.
         self.checkpoint()
-        self.record(loop.judge_all() | {"final": True})
+        self.record(loop.evaluate(final=True) | {"final": True})
 
-    def record(self, judged: Record) -> None:
+    def record(self, metrics: Record) -> None:
         """Add a record of the steps since the last one."""
         loop = self.loop
-        train_loss = loop.take_loss()
-        if not all(map(math.isfinite, (train_loss, *judged.values()))):
+        train_loss = loop.pop_mean_loss()
+        if not all(map(math.isfinite, (train_loss, *metrics.values()))):
             raise self.diverged()
+        scope = getattr(loop.optimizer, "scope", None)
         record: Record = {
             "gradients": loop.gradients,
             "epoch": round(loop.epoch, 6),
             "train_loss": train_loss,
-            **judged,
+            **metrics,
             "lr": loop.lr,
-            "gamma": self.scope(),
+            "gamma": float(scope()) if scope else None,
             "seconds": round(time.monotonic() - self.started, 3),
         }
         self.folder.append({name: value for name, value in record.items() if value is not None})
         self.progress.record(record)
-        self.known_good = loop.gradients
-
-    def scope(self) -> float | None:
-        """The scope of the walk in progress, where the optimizer has one."""
-        scope = getattr(self.loop.optimizer, "scope", None)
-        return float(scope()) if scope else None
+        self.last_finite = loop.gradients
 
     def checkpoint(self) -> None:
-        """Write a checkpoint of a state known to be good."""
+        """Write a checkpoint, of a state that is finite: the last good one is never replaced."""
         if not self.loop.finite():
             raise self.diverged()
-        self.known_good = self.loop.gradients
+        self.last_finite = self.loop.gradients
         state: dict[str, Any] = self.loop.state_dict()
         self.folder.save_checkpoint(state | {"seconds": time.monotonic() - self.started})
 
-    def stop(self) -> None:
-        """Leave a checkpoint and say how to go on."""
-        self.checkpoint()
-        done = f"{self.loop.gradients:,} of {self.loop.total:,} gradients"
-        raise Interrupted(f"stopped at {done}; the same command goes on ({self.folder.path})")
-
     def diverged(self) -> Diverged:
-        """Note it in the folder, and make the error that says so."""
-        self.folder.note_divergence(self.loop.gradients)
-        first, last = self.known_good + 1, self.loop.gradients
+        """Record it in the folder, and make the error that says so."""
+        self.folder.record_divergence(self.loop.gradients)
+        first, last = self.last_finite + 1, self.loop.gradients
         settings = json.dumps(self.config.as_dict()["optimizer"])
-        kept = self.folder.path / "checkpoint.pt"
+        checkpoint = self.folder.path / "checkpoint.pt"
+        good = f"the last good checkpoint is {checkpoint}"
         return Diverged(
             f"{self.folder.path}: the loss is no longer finite after steps {first:,} to {last:,} "
             f"(lr {self.loop.lr:.3g} by then; {settings}); a smaller lr may help; "
-            + (f"the last good checkpoint is {kept}" if kept.exists() else "no checkpoint yet")
+            + (good if checkpoint.exists() else "no checkpoint yet")
         )

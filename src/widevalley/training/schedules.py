@@ -29,13 +29,9 @@ def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: Schedul
         case "inverse-power":
             return float((1 + step) ** -config.schedule_power)
         case "step":
-            return float(config.schedule_factor ** _drops(config, step, batches))
-
-
-def _drops(config: RunConfig, step: int, batches: int) -> int:
-    """Drops of the step schedule before gradient evaluation `step`."""
-    since_first = step - round(config.schedule_from * batches)
-    if since_first < 0:
-        return 0
-    between = round(config.schedule_every * batches)
-    return 1 + (since_first // between if between else 0)
+            since_first = step - round(config.schedule_from * batches)
+            between = round(config.schedule_every * batches)
+            if since_first < 0:
+                return 1.0
+            drops = 1 + (since_first // between if between else 0)
+            return float(config.schedule_factor**drops)

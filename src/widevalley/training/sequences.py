@@ -6,6 +6,7 @@ and the state after it, detached, is what the next window starts from. Every epo
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from typing import Protocol, cast
@@ -17,13 +18,13 @@ from torch.nn import functional
 from widevalley.data import Corpus, contiguous, windows
 from widevalley.models import State, detach
 from widevalley.optim import recompute_batch_norm
-from widevalley.training import measures
+from widevalley.training import metrics
 from widevalley.training.config import RunConfig
-from widevalley.training.evaluation import evaluating
+from widevalley.training.evaluation import eval_mode
 from widevalley.training.feed import Batch, Carried, Feed
 
 COLUMNS = 8
-"""Columns that the training and validation texts are judged in; the test text is judged in one."""
+"""Columns that the training and validation texts are evaluated in; the test text in one."""
 ROWS = 256
 """Tokens of a column in a forward pass of an evaluation."""
 STATISTICS = 100
@@ -43,11 +44,11 @@ class Recurrent(Protocol):
 
 
 class Sequences(Feed):
-    """A `Corpus`, judged on its validation text while training and on its test text in the end."""
+    """A `Corpus`: its validation text monitored while training, its test text for the end."""
 
     validates = True
-    watched = "validation"
-    judged = ("test", "validation")
+    monitored_split = "validation"
+    final_splits = ("test", "validation")
 
     def __init__(self, data: Corpus, config: RunConfig, device: torch.device) -> None:
         if config.holdout:
@@ -70,10 +71,11 @@ class Sequences(Feed):
         inputs, targets = self._windows[k]
         logits, state = _recurrent(model)(inputs, cast(State, carried))
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        # Under autocast the state comes back in bfloat16, which must not add up over an epoch.
         return loss, tuple(part.float() for part in detach(state))
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Hold batch-norm statistics of the first training windows, the state carried on."""
+        """A block in which batch norm has statistics of training windows, the state carried on."""
         network = _recurrent(model)
         state = detach(network.initial_state(self._columns))
 
@@ -95,11 +97,11 @@ class Sequences(Feed):
         network, left = _recurrent(model), samples
         state: Carried = ()
         batches: list[Batch] = []
-        with evaluating(model):
+        with eval_mode(model):
             for inputs, targets in self._windows:
                 batches.append(((inputs, *state), targets.flatten()))
-                begun = cast(State, state) if state else network.initial_state(self._columns)
-                _, state = network(inputs, begun)
+                initial = cast(State, state) if state else network.initial_state(self._columns)
+                _, state = network(inputs, initial)
                 left -= targets.numel()
                 if left <= 0:
                     return _FromState(model), batches
@@ -112,7 +114,7 @@ class Sequences(Feed):
         network = _recurrent(model)
         state = network.initial_state(columns.shape[1])
         loss = torch.zeros((), device=columns.device, dtype=torch.float64)
-        with evaluating(model):
+        with eval_mode(model):
             for inputs, targets in windows(columns, ROWS):
                 logits, state = network(inputs, state)
                 loss += functional.cross_entropy(
@@ -124,25 +126,25 @@ class Sequences(Feed):
     @staticmethod
     @abstractmethod
     def in_unit(nats: float) -> dict[str, float]:
-        """Nats a token in the unit the text is judged by, named."""
+        """Nats a token in the unit the text is evaluated in, named."""
 
 
 class Words(Sequences):
-    """A text of words, judged by perplexity: exp of the nats a word."""
+    """A text of words, evaluated by perplexity: exp of the nats a word."""
 
     @staticmethod
     def in_unit(nats: float) -> dict[str, float]:
         """The perplexity."""
-        return {"perplexity": measures.perplexity(nats)}
+        return {"perplexity": metrics.perplexity(nats)}
 
 
 class Characters(Sequences):
-    """A text of characters, judged by nats a character, which the paper calls perplexity."""
+    """A text of characters, evaluated by nats a character, which the paper calls perplexity."""
 
     @staticmethod
     def in_unit(nats: float) -> dict[str, float]:
         """Bits a character."""
-        return {"bits": measures.bits(nats)}
+        return {"bits": nats / math.log(2)}
 
 
 def _recurrent(model: nn.Module) -> Recurrent:
@@ -158,6 +160,6 @@ class _FromState(nn.Module):
 
     def forward(self, tokens: Tensor, *state: Tensor) -> Tensor:
         network = _recurrent(self.network)
-        begun = cast(State, state) if state else network.initial_state(tokens.shape[1])
-        logits, _ = network(tokens, begun)
+        initial = cast(State, state) if state else network.initial_state(tokens.shape[1])
+        logits, _ = network(tokens, initial)
         return logits.flatten(0, 1)

@@ -97,7 +97,7 @@ class MovingAverage(Optimizer):
 
     @contextmanager
     def at_average(self) -> Iterator[None]:
-        """Hold the average inside the block, and what was held before, bit for bit, after it."""
+        """Give the parameters the average inside the block; after it they are as before."""
         self._swap()
         try:
             yield
@@ -107,9 +107,9 @@ class MovingAverage(Optimizer):
     @torch.no_grad()
     def _swap(self) -> None:
         for p, state in self.state.items():
-            held = p.clone()
+            before = p.clone()
             p.copy_(state["average"])
-            state["average"].copy_(held)
+            state["average"].copy_(before)
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, with that of `inner` under "inner"."""
