@@ -2,9 +2,9 @@
 
 from widevalley.optim import (
     SGLD,
+    Conventions,
     EntropyAdam,
     EntropySGD,
-    GraphedStep,
     LocalEntropy,
     recompute_batch_norm,
     scoping,
@@ -14,9 +14,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SGLD",
+    "Conventions",
     "EntropyAdam",
     "EntropySGD",
-    "GraphedStep",
     "LocalEntropy",
     "recompute_batch_norm",
     "scoping",

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
+from widevalley import SGLD, Conventions, EntropyAdam, EntropySGD, LocalEntropy
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ def local_entropy(params: Any, inner: Any, outer: Any, **settings: Any) -> Local
     given = list(params)
     plain = [{"params": list(g["params"])} if isinstance(g, dict) else g for g in given]
     return LocalEntropy(inner(plain), outer(given), **settings)
+
+
+def build(kind: type, params: Any, **settings: Any) -> Any:
+    """An optimizer, from settings among which those of `Conventions` stand by their own names."""
+    fields = Conventions.__dataclass_fields__
+    chosen = {name: settings.pop(name) for name in list(settings) if name in fields}
+    if chosen:
+        settings["conventions"] = Conventions(**chosen)
+    return kind(params, **settings)
 
 
 def entropy_sgd(params: Any, **settings: Any) -> EntropySGD:
@@ -53,15 +62,24 @@ def adamw_adam(params: Any, *, lr: float = 0.1, **settings: Any) -> LocalEntropy
         params,
         lambda p: torch.optim.AdamW(p, lr=0.01),
         lambda p: torch.optim.Adam(p, lr=lr),
-        **{"langevin_steps": 3, "noise": 0.1, **settings},
+        **{"langevin_steps": 3, "noise": 0.1, "gamma": 1e-4, **settings},
     )
+
+
+def adamw(params: Any, *, lr: float = 0.01, **settings: Any) -> LocalEntropy:
+    base = {"langevin_steps": 3, "outer_lr": 0.8, "outer_momentum": 0.5}
+    base |= {"averaging": 1.0, "noise": 0.1}
+    return LocalEntropy(torch.optim.AdamW(params, lr=lr), **{**base, **settings})
 
 
 OPTIMIZERS = [
     OptimizerInfo("entropy-sgd", entropy_sgd),
     OptimizerInfo("entropy-sgd, momenta", lambda p, **s: entropy_sgd(p, **{"momentum": 0.5, **s})),
     OptimizerInfo(
-        "entropy-sgd, released", lambda p, **s: entropy_sgd(p, convention="released", **s)
+        "entropy-sgd, two-point", lambda p, **s: entropy_sgd(p, **{"noise_law": "two-point", **s})
+    ),
+    OptimizerInfo(
+        "entropy-sgd, last iterate", lambda p, **s: entropy_sgd(p, **{"averaging": 1.0, **s})
     ),
     OptimizerInfo("entropy-adam", entropy_adam),
     OptimizerInfo(
@@ -70,6 +88,9 @@ OPTIMIZERS = [
     ),
     OptimizerInfo("local-entropy, SGD SGD", sgd_sgd, widens=False, maximizes=False),
     OptimizerInfo("local-entropy, AdamW Adam", adamw_adam, widens=False, maximizes=False),
+    OptimizerInfo(
+        "local-entropy, AdamW", lambda p, **s: adamw(p, **s), widens=False, maximizes=False
+    ),
     OptimizerInfo("sgld", lambda p, **s: SGLD(p, **{"lr": 0.1, "noise": 0.1, **s}), anchored=False),
 ]
 ANCHORED = [info for info in OPTIMIZERS if info.anchored]

@@ -43,7 +43,7 @@ BAD = [
     (ANCHORED, "averaging", 1.5, r"averaging must be in \(0, 1\], got 1.5"),
     (ALL, "seed", -1, "seed must be a whole number >= 0, got -1"),
     (ALL, "worker", 0.5, "worker must be a whole number >= 0, got 0.5"),
-    ([EntropySGD], "convention", "lua", r"convention must be one of \('paper', 'released'\), got"),
+    ([*BOTH, SGLD], "noise_law", "cauchy", "noise_law must be one of gaussian, two-point, got 'c"),
     ([EntropyAdam], "betas", (0.9, 1.0), r"betas\[1\] must be in \[0, 1\), got 1.0"),
     ([EntropyAdam], "betas", 0.9, r"betas must be two numbers in \[0, 1\), got 0.9"),
     ([EntropyAdam], "langevin_betas", (-1, 0.9), r"langevin_betas\[0\] must be in \[0, 1\), got"),
@@ -81,11 +81,11 @@ def test_what_all_groups_share_may_not_differ(name):
 
 
 def test_the_released_convention_has_bounds_of_its_own():
-    EntropySGD(params(), convention="released", averaging=0.0)
+    EntropySGD.released(params(), averaging=0.0, noise=1e-4)
     with pytest.raises(ValueError, match=r"averaging must be in \[0, 1\), got 1.0"):
-        EntropySGD(params(), convention="released", averaging=1.0)
-    with pytest.raises(ValueError, match="momentum must be 0 with convention='released'"):
-        EntropySGD(params(), convention="released", momentum=0.9)
+        EntropySGD.released(params(), averaging=1.0, noise=1e-4)
+    with pytest.raises(ValueError, match="momentum must be 0 as released, got 0.9"):
+        EntropySGD.released(params(), averaging=0.75, noise=1e-4, momentum=0.9)
 
 
 @pytest.mark.parametrize("build", [*BOTH, SGLD])

@@ -1,6 +1,7 @@
-"""Loop, packs and kernel draw the same noise and take the same steps."""
+"""Lines and kernel, side by side or each parameter on its own, take the same steps."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,20 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._inductor.utils import run_and_get_code
+from torch.distributed.tensor import DeviceMesh, Replicate, Shard, distribute_tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from tests.optim.optimizers import build as made
 from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
-from widevalley.optim import _kernel, _packs
-from widevalley.optim._algorithm import Walk
-from widevalley.optim._implementation import LARGE, implementation
-from widevalley.optim._kernel import KEPT, available, langevin_kernel_, tell
+from widevalley.optim import _kernel, _walk
+from widevalley.optim._algorithm import Langevin, Points
+from widevalley.optim._kernel import available, fused_langevin_
 from widevalley.optim._noise import step_key
-from widevalley.optim._tensors import SMALL, local_index, starts_of
+from widevalley.optim._tensors import element_index, first_elements
+from widevalley.optim._walk import LARGE, SMALL, Walkers
 
-LOOP = {"foreach": False, "fused": False}
-WAYS = {
-    "foreach": {"foreach": True},
-    "fused": {"fused": True},
-}
+LINES = {"fused": False}
+WAYS = {"lines": LINES, "fused": {"fused": True}}
 every_way = pytest.mark.parametrize("way", WAYS)
 no_compiler = not available(torch.device("cpu"))
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6, torch.bfloat16: 2e-2}
@@ -46,7 +47,7 @@ def parameters(shapes, dtype, *, strided=False):
 
 def walked(way, params, steps, build=EntropySGD, **kw):
     """Parameters after some steps, and the optimizer."""
-    optimizer = build(params, langevin_steps=3, noise=0.1, gamma=0.5, **kw, **way)
+    optimizer = made(build, params, langevin_steps=3, noise=0.1, gamma=0.5, **kw, **way)
     generator = torch.Generator().manual_seed(2)
     for _ in range(steps):
         for p in params:
@@ -71,51 +72,51 @@ shapes = st.lists(st.lists(st.integers(1, 7), max_size=3).map(tuple), min_size=1
     nesterov=st.booleans(),
     on_all=st.booleans(),
     decay=st.sampled_from([0.0, 0.1]),
+    averaging=st.sampled_from([0.6, 1.0]),
+    law=st.sampled_from(["gaussian", "two-point"]),
     small=st.sampled_from([0, 1 << 15]),
 )
-def test_every_way_is_the_loop(
-    way, shapes, dtype, strided, momentum, nesterov, on_all, decay, small
+def test_every_way_is_the_lines_of_each_parameter_on_its_own(
+    way, shapes, dtype, strided, momentum, nesterov, on_all, decay, averaging, law, small
 ):
-    """On any shapes and strides, packed or alone."""
+    """On any shapes and strides, side by side or on their own."""
     skip_without_compiler(way)
     chosen = {
         "langevin_momentum": momentum,
         "langevin_nesterov": nesterov,
         "momentum_on_all": on_all,
         "weight_decay": decay,
+        "averaging": averaging,
+        "noise_law": law,
     }
-    kept, _packs.SMALL = _packs.SMALL, small
+    before, _walk.SMALL = _walk.SMALL, small
     try:
         ours, theirs = (parameters(shapes, dtype, strided=strided) for _ in range(2))
         a = walked(WAYS[way], ours, 5, **chosen)
-        b = walked(LOOP, theirs, 5, **chosen)
+        _walk.SMALL = 0
+        b = walked(LINES, theirs, 5, **chosen)
     finally:
-        _packs.SMALL = kept
+        _walk.SMALL = before
     for p, q in zip(ours, theirs, strict=True):
         close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
         torch.testing.assert_close(p, q, **close)
-        for name in ("anchor", "mean"):
+        for name in ("anchor", "mean") if averaging != 1 else ("anchor",):
             torch.testing.assert_close(a.state[p][name], b.state[q][name], **close)
 
 
 @pytest.mark.skipif(no_compiler, reason="the kernel needs a C++ compiler")
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("on_all", [None, False, True])
-@pytest.mark.parametrize("narrow", [False, True])
-def test_the_kernel_passes_over_a_parameter_once(noise, on_all, narrow):
+@pytest.mark.parametrize("law", ["gaussian", "two-point"])
+def test_the_kernel_passes_over_a_parameter_once(noise, on_all, law):
     """One loop, and nothing laid down in memory between its lines."""
     torch._dynamo.reset()
     _kernel._compiled.cache_clear()
-    kept = dict(zip(KEPT, torch.randn(len(KEPT), SMALL), strict=True))
-    for name in ("mean", "langevin_buffer") if narrow else ():
-        kept[name] = kept[name].bfloat16()
+    walker, gradient, anchor, mean, buffer = torch.randn(5, SMALL)
     momentum = 0.9 if on_all is not None else 0.0
-    if not momentum:
-        del kept["langevin_buffer"]
-    walk = Walk(0.1, 0.5, noise, 0.75, momentum=momentum, momentum_on_all=bool(on_all))
-    told = tell(0, step_key(0, 0, 0, 0), walk, kept["walker"])
-    done, codes = run_and_get_code(langevin_kernel_, kept, 0, told, walk)
-    assert done
+    w = Points(walker, gradient, anchor, mean, buffer if momentum else None, 0)
+    s = Langevin(0.1, 0.5, noise, law, 0.75, momentum=momentum, momentum_on_all=bool(on_all))
+    _, codes = run_and_get_code(fused_langevin_, w, s, step_key(0, 0, 0, 0))
     (code,) = codes
     assert code.count("for(int64_t x0=") == 1
     assert "= empty_strided_cpu(" not in code
@@ -126,7 +127,7 @@ def test_entropy_adam(way):
     skip_without_compiler(way)
     ours, theirs = (parameters([(5, 4), (4,)], torch.float64) for _ in range(2))
     walked(WAYS[way], ours, 7, EntropyAdam, lr=0.1)
-    walked(LOOP, theirs, 7, EntropyAdam, lr=0.1)
+    walked(LINES, theirs, 7, EntropyAdam, lr=0.1)
     for p, q in zip(ours, theirs, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-5)
 
@@ -188,7 +189,7 @@ def test_who_has_a_gradient_may_change(way):
             optimizer.step()
         return params
 
-    for p, q in zip(run(WAYS[way]), run(LOOP), strict=True):
+    for p, q in zip(run(WAYS[way]), run(LINES), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-6)
 
 
@@ -209,71 +210,57 @@ def test_schedules_do_not_compile_anew():
 
 
 def test_what_is_chosen():
-    few, many = [nn.Parameter(torch.zeros(3))], [nn.Parameter(torch.zeros(LARGE))]
-    group = {"foreach": None, "fused": None}
-    assert implementation({**group, "params": few}) == "foreach"
-    assert implementation({**group, "params": many}) == ("foreach" if no_compiler else "fused")
-    assert implementation({**group, "params": many, "fused": False}) == "foreach"
-    assert implementation({**group, "params": many, "foreach": False}) == "loop"
-    assert implementation({**group, "params": few, "fused": True}) == "fused"
+    def chosen(count, fused):
+        p = nn.Parameter(torch.zeros(count))
+        return Walkers([(p, {})], (fused, True, ()), {p: 0}).fused
+
+    assert not chosen(3, None)
+    assert chosen(LARGE, None) != no_compiler
+    assert not chosen(LARGE, False)
+    assert chosen(3, True)
 
 
 def test_bad_switches(monkeypatch):
     params = [nn.Parameter(torch.zeros(3))]
-    with pytest.raises(ValueError, match="foreach and fused must not both be True"):
-        EntropySGD(params, foreach=True, fused=True)
     with pytest.raises(ValueError, match="fused must be True, False or None, got 'yes'"):
         EntropySGD(params, fused="yes")
-    monkeypatch.setattr(_kernel, "_can_compile", lambda kind: False)
+    monkeypatch.setattr(_kernel, "_has_compiler", lambda kind: False)
     with pytest.raises(ValueError, match=r"fused must not be True on cpu: it needs a C\+\+"):
         EntropySGD(params, fused=True)
 
 
 @pytest.mark.parametrize(
-    ("cuts", "rank"), [([(0, 2)], 1), ([(1, 3)], 2), ([(0, 2), (0, 2)], 1), ([(0, 8)], 7)]
+    ("mesh", "placements", "rank"),
+    [
+        ((2,), [Shard(0)], 1),
+        ((3,), [Shard(1)], 2),
+        ((2, 2), [Shard(0), Shard(0)], 3),
+        ((2, 2), [Shard(1), Shard(0)], 2),
+        ((2, 2), [Replicate(), Shard(1)], 1),
+        ((8,), [Shard(0)], 7),
+    ],
 )
-def test_shards_number_their_elements_as_the_whole_does(cuts, rank):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_shards_number_their_elements_as_the_whole_does(mesh, placements, rank, dtype):
     whole = torch.arange(5 * 6).view(5, 6)
-    expected = whole
-    for dim, size in cuts:
-        chunks = expected.chunk(size, dim)
-        expected = chunks[rank] if rank < len(chunks) else expected.narrow(dim, 0, 0)
-
-    class Placement:
-        def __init__(self, dim):
-            self.dim = dim
-
-        def is_shard(self):
-            return True
-
-    class Mesh:
-        def size(self, axis):
-            return cuts[axis][1]
-
-        def get_local_rank(self, axis):
-            return rank
-
-    class Sharded:
-        shape, device_mesh = whole.shape, Mesh()
-        placements = tuple(Placement(dim) for dim, _ in cuts)
-
-        def is_complex(self):
-            return False
-
-        def numel(self):
-            return whole.numel()
-
-        def to_local(self):
-            return expected.float()
-
-    found = local_index(Sharded(), 100)
-    assert torch.equal(found, expected.flatten().to(torch.int32) + 100)
+    torch.distributed.init_process_group("fake", rank=rank, world_size=8, store=FakeStore())
+    try:
+        ranks = torch.arange(math.prod(mesh)).view(mesh)
+        device_mesh = DeviceMesh("cpu", ranks, mesh_dim_names=tuple("ab"[: len(mesh)]))
+        place = {"device_mesh": device_mesh, "placements": placements, "src_data_rank": None}
+        numbers = distribute_tensor(whole, **place).to_local()
+        found = element_index(distribute_tensor(whole.to(dtype), **place), 100)
+    finally:
+        torch.distributed.destroy_process_group()
+    if dtype.is_complex:
+        numbers = torch.stack([2 * numbers, 2 * numbers + 1], dim=-1)
+    assert torch.equal(found, numbers.flatten().to(torch.int32) + 100)
 
 
 def test_numbers_of_parameters_do_not_overlap():
     large = nn.Parameter(torch.empty((1 << 16, 1 << 15), device="meta"))
     small = nn.Parameter(torch.empty(7, dtype=torch.complex64, device="meta"))
-    starts = starts_of([large, small, large.clone(), nn.Parameter(large.detach().clone())])
+    starts = first_elements([large, small, large.clone(), nn.Parameter(large.detach().clone())])
     assert list(starts.values()) == [0, 1 << 31, 1 << 32, 3 << 31]
 
 
@@ -287,7 +274,7 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch):
     monkeypatch.setattr(_kernel, "_compiled", lambda *variant: broken)
     monkeypatch.setattr(_kernel, "_failed", set())
     params, twins = ([nn.Parameter(torch.zeros(LARGE)), nn.Parameter(torch.zeros(3))] for _ in "ab")
-    optimizer, loop = EntropySGD(params), EntropySGD(twins, **LOOP)
+    optimizer, loop = EntropySGD(params), EntropySGD(twins, **LINES)
     for _ in range(2):
         for p in (*params, *twins):
             p.grad = torch.ones_like(p)
@@ -300,14 +287,14 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch):
     assert all(torch.equal(p, q) for p, q in zip(params, twins, strict=True))
     monkeypatch.setattr(_kernel, "_failed", set())
     insisting = EntropySGD(params, fused=True)
-    with pytest.raises(torch._dynamo.exc.TorchDynamoException, match="no headers"):
+    with pytest.raises(_kernel.KernelError, match="no headers"):
         insisting.step()
 
 
 def test_other_parameters_in_a_group_are_noticed():
     """Wrappers put others in the place of parameters after construction."""
     params, others = (parameters([(3, 4), (7,)], torch.float32) for _ in "ab")
-    optimizer = walked(WAYS["foreach"], params, 3)
+    optimizer = walked(WAYS["lines"], params, 3)
     optimizer.param_groups[0]["params"] = others
     before = [p.detach().clone() for p in params]
     for p in others:
@@ -317,7 +304,7 @@ def test_other_parameters_in_a_group_are_noticed():
     assert not any(torch.equal(p, q) for p, q in zip(others, before, strict=True))
 
 
-@pytest.mark.parametrize("way", [*WAYS, "loop"])
+@every_way
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "expanded_gradient"])
 def test_how_a_parameter_lies_in_memory_changes_nothing(way, layout):
     """Numbers and noise go by place in the tensor, not by place in memory."""
@@ -326,9 +313,7 @@ def test_how_a_parameter_lies_in_memory_changes_nothing(way, layout):
     def run(lay):
         (start,) = parameters([(12, 8, 20, 20)], torch.float64)
         p = nn.Parameter(lay(start.detach()))
-        optimizer = EntropySGD(
-            [p], langevin_steps=3, noise=0.1, momentum=0.5, **{**WAYS, "loop": LOOP}[way]
-        )
+        optimizer = EntropySGD([p], langevin_steps=3, noise=0.1, momentum=0.5, **WAYS[way])
         for k in range(7):
             slope = torch.linspace(-1, 1, 20, dtype=torch.float64).add(k).expand(p.shape)
             p.grad = slope if layout == "expanded_gradient" else torch.empty_like(p).copy_(slope)

@@ -17,7 +17,7 @@ N = 1 << 20
 
 
 def draws(count, *key, index=0):
-    return gaussian(torch.empty(count), step_key(*key, index), index).numpy().astype(float)
+    return gaussian(torch.empty(count), step_key(*key, index // WORD), index).numpy().astype(float)
 
 
 def surprise(a, b):

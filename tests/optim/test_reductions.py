@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.optim.optimizers import local_entropy
+from tests.optim.optimizers import build, local_entropy
 from tests.optim.problems import batch, close, mlp, same, train, weights
 from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
 
@@ -30,8 +30,9 @@ def test_is_sgd_bit_for_bit_with_one_step_a_walk(maximize):
 def test_the_walk_is_torchs_sgd(momentum, nesterov, weight_decay):
     """With a walk that never ends, gamma = 0 and no noise."""
     ours, theirs = mlp(dtype=torch.float64), mlp(dtype=torch.float64)
-    walk = EntropySGD(
-        ours.parameters(), langevin_steps=1000, langevin_lr=0.1, langevin_momentum=momentum,
+    walk = build(
+        EntropySGD, ours.parameters(), langevin_steps=1000, langevin_lr=0.1,
+        langevin_momentum=momentum,
         langevin_nesterov=nesterov, weight_decay=weight_decay, gamma=0.0, noise=0.0,
     )  # fmt: skip
     sgd = torch.optim.SGD(
@@ -110,8 +111,9 @@ SHARED = {
 @pytest.mark.parametrize("reset", [False, True])
 def test_entropy_sgd_is_local_entropy_with_sgd_twice(scale_by_gamma, weight_decay, momentum, reset):
     one, two = mlp(dtype=torch.float64), mlp(dtype=torch.float64)
-    ours = EntropySGD(
-        one.parameters(), 0.7, langevin_lr=0.1, langevin_momentum=momentum, momentum=momentum / 2,
+    ours = build(
+        EntropySGD, one.parameters(), lr=0.7, langevin_lr=0.1,
+        langevin_momentum=momentum, momentum=momentum / 2,
         weight_decay=weight_decay, scale_by_gamma=scale_by_gamma, reset_momentum=reset, **SHARED,
     )  # fmt: skip
     nesterov = momentum > 0
@@ -178,17 +180,17 @@ def test_sgld_is_the_walk_without_an_anchor():
     assert close(weights(one), weights(two), 1e-13)
 
 
-@pytest.mark.parametrize("build", [
+@pytest.mark.parametrize("make", [
     lambda p: EntropySGD(p, langevin_steps=3),
     lambda p: EntropyAdam(p, langevin_steps=3),
     lambda p: SGLD(p),
     lambda p: local_entropy(p, lambda q: torch.optim.SGD(q, lr=0.1),
                             lambda q: torch.optim.SGD(q, lr=1.0), langevin_steps=3),
 ])  # fmt: skip
-def test_accumulating_k_micro_batches_is_one_batch_of_k(build):
+def test_accumulating_k_micro_batches_is_one_batch_of_k(make):
     one = mlp(dtype=torch.float64)
     two = copy.deepcopy(one)
-    ours, theirs = build(one.parameters()), build(two.parameters())
+    ours, theirs = make(one.parameters()), make(two.parameters())
     for i in range(8):
         inputs, targets = batch(i, dtype=torch.float64)
         ours.zero_grad()

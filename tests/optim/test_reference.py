@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.optim.optimizers import build as made
 from tests.optim.problems import Quadratic
 from widevalley import EntropyAdam, EntropySGD, scoping
 from widevalley.optim import _reference as reference
@@ -38,7 +39,8 @@ def run(build, x0, gradient, steps):
         optimizer.step()
         with optimizer.at_anchor():
             x = p.detach().clone()
-        trace.append((x, p.detach().clone(), optimizer.state[p]["mean"].clone()))
+        mean = optimizer.state[p].get("mean", p)  # mu is x' where averaging is 1
+        trace.append((x, p.detach().clone(), mean.detach().clone()))
     return trace
 
 
@@ -83,7 +85,8 @@ def test_entropy_sgd_is_algorithm_1(common, walk, outer, momentum_on_all, reset_
         **options,
     )
     fast = run(
-        lambda p: EntropySGD(
+        lambda p: made(
+            EntropySGD,
             p,
             langevin_momentum=walk[0],
             langevin_nesterov=walk[1],
@@ -117,7 +120,8 @@ def test_entropy_adam_is_algorithm_1_with_adam(common, betas, adam_walk):
         **common,
     )
     fast = run(
-        lambda p: EntropyAdam(
+        lambda p: made(
+            EntropyAdam,
             p,
             betas=betas,
             eps=eps,
@@ -137,7 +141,7 @@ def test_the_released_convention_is_the_papers_with_other_names():
     x0, gradient, _ = problem(4)
     common = {"lr": 0.9, "langevin_steps": 4, "gamma": 0.3, "seed": 1}
     released = run(
-        lambda p: EntropySGD(p, convention="released", noise=0.2, averaging=0.75, **common),
+        lambda p: EntropySGD.released(p, noise=0.2, averaging=0.75, **common),
         x0,
         gradient,
         12,

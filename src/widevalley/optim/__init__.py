@@ -4,17 +4,16 @@ from widevalley.optim import scoping
 from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim.batch_norm import recompute_batch_norm
 from widevalley.optim.entropy_adam import EntropyAdam
-from widevalley.optim.entropy_sgd import EntropySGD
-from widevalley.optim.graphed_step import GraphedStep
+from widevalley.optim.entropy_sgd import Conventions, EntropySGD
 from widevalley.optim.local_entropy import LocalEntropy
 from widevalley.optim.sgld import SGLD
 
 __all__ = [
     "SGLD",
     "AnchoredOptimizer",
+    "Conventions",
     "EntropyAdam",
     "EntropySGD",
-    "GraphedStep",
     "LocalEntropy",
     "recompute_batch_norm",
     "scoping",

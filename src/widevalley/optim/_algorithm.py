@@ -1,115 +1,167 @@
-"""Algorithm 1 of the paper on one tensor, in place: lines 4 to 6 and line 7.
+"""Algorithm 1 of the paper, in place, on the tensors of one parameter: lines 4 to 6 and line 7.
 
-Written without temporaries: the step is bound by memory, so each pass over a tensor counts.
-`_reference` holds the same lines as they are printed.
+Written without temporaries, for a step is bound by memory. `_reference` holds the same lines as
+they are printed, `_kernel` makes one pass of lines 4 to 6.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from widevalley.optim._tensors import local_real_view
 
-class Walk(NamedTuple):
-    """The settings of one Langevin step, as plain numbers."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Names in the state of what Adam keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Langevin:
+    """The settings of one Langevin step, as plain numbers in the paper's notation."""
 
     lr: float  # eta'
     gamma: float  # the scope, 1 / eta' at most
-    thermal: float  # what multiplies N(0, I): sqrt(eta') eps
-    averaging: float  # alpha, the weight of the new sample in the mean
+    noise_std: float  # what multiplies N(0, I): sqrt(eta') eps
+    law: str = "gaussian"  # of the noise, a name in `_noise.LAWS`
+    averaging: float = 1.0  # alpha, the weight of the new sample in the mean
     weight_decay: float = 0.0
     momentum: float = 0.0
     nesterov: bool = False
     momentum_on_all: bool = False
-    sign: float = 1.0  # -1 to maximise f
+    sign: float = 1.0  # -1 to ascend f
+    betas: tuple[float, float] | None = None  # of Adam in the walk, in the place of momentum
+    eps: float = 1e-8  # of Adam
 
 
-def langevin_step_(
-    walker: Tensor,
-    anchor: Tensor,
-    gradient: Tensor,
-    noise: Tensor | None,
-    buffer: Tensor | None,
-    walk: Walk,
-) -> None:
+@dataclass(slots=True)
+class Points:
+    """What a step knows of one parameter, or of small ones side by side: tensors of one shape."""
+
+    walker: Tensor  # x', in float32 or float64
+    gradient: Tensor  # of f at x'
+    anchor: Tensor  # x
+    mean: Tensor | None  # mu; None where averaging is 1, for then mu is x'
+    buffer: Tensor | None  # of the walk's momentum
+    index: int | Tensor  # of the elements among those of a step: the first one's, or all of them
+    block: int = 0  # which 2^32 elements those are
+    params: list[Tensor] = field(default_factory=list)  # what shows the walker, where it is not x'
+    views: list[Tensor] = field(default_factory=list)  # of the walker, one for each of these
+    state: dict[str, Any] = field(default_factory=dict)  # of a parameter on its own
+
+
+def langevin_step_(w: Points, noise: Tensor | None, s: Langevin) -> None:
     """Lines 4 and 5: x' <- x' - eta' (∇f(x') + gamma (x' - x)) + sqrt(eta') eps N(0, I).
 
     With momentum m, ∇f (weight decay included) goes through the buffer b <- m b + ∇f and is
     replaced by b (heavy ball) or ∇f + m b (Nesterov). With ``momentum_on_all`` so is the whole
     of dx', pull and noise included.
     """
-    if buffer is not None:
-        _fill_(buffer, walker, anchor, gradient, noise, walk)
-    by_buffer = buffer is not None and not walk.nesterov
-    all_by_buffer = by_buffer and walk.momentum_on_all
-
-    pull_(walker, anchor, walk, pull=not all_by_buffer, decay=not by_buffer)
-    if not by_buffer:
-        walker.add_(gradient, alpha=-walk.lr * walk.sign)
-    if buffer is not None:
-        walker.add_(buffer, alpha=-walk.lr * (walk.momentum if walk.nesterov else 1.0))
-    if noise is not None and not all_by_buffer:
-        walker.add_(noise, alpha=walk.thermal)
-
-
-def pull_(walker: Tensor, anchor: Tensor, walk: Walk, *, pull: bool, decay: bool) -> None:
-    """x' <- x' - eta' (gamma (x' - x) + weight_decay x'), either part only where asked."""
-    to_anchor = walk.lr * walk.gamma if pull else 0.0
-    to_zero = walk.lr * walk.weight_decay if decay else 0.0
+    b, all_by_momentum = w.buffer, s.momentum_on_all and w.buffer is not None
+    if b is not None:
+        b.mul_(s.momentum).add_(w.gradient, alpha=s.sign)
+        if s.weight_decay:
+            b.add_(w.walker, alpha=s.weight_decay)
+        if all_by_momentum and s.gamma:
+            b.add_(w.walker, alpha=s.gamma).add_(w.anchor, alpha=-s.gamma)
+        if all_by_momentum and noise is not None:
+            b.add_(noise, alpha=-s.noise_std / s.lr)
+    direct = b is None or s.nesterov  # whether ∇f acts beside the buffer
+    to_anchor = s.lr * s.gamma if direct or not all_by_momentum else 0.0
+    to_zero = s.lr * s.weight_decay if direct else 0.0
     if to_zero:
-        walker.mul_(1 - to_anchor - to_zero)
+        w.walker.mul_(1 - to_anchor - to_zero)
         if to_anchor:
-            walker.add_(anchor, alpha=to_anchor)
+            w.walker.add_(w.anchor, alpha=to_anchor)
     elif to_anchor:
-        walker.lerp_(anchor, to_anchor)
+        w.walker.lerp_(w.anchor, to_anchor)
+    if direct:
+        w.walker.add_(w.gradient, alpha=-s.lr * s.sign)
+    if b is not None:
+        w.walker.add_(b, alpha=-s.lr * (s.momentum if s.nesterov else 1.0))
+    if noise is not None and (direct or not all_by_momentum):
+        w.walker.add_(noise, alpha=s.noise_std)
 
 
-def _fill_(
-    buffer: Tensor,
-    walker: Tensor,
-    anchor: Tensor,
-    gradient: Tensor,
-    noise: Tensor | None,
-    walk: Walk,
-) -> None:
-    buffer.mul_(walk.momentum).add_(gradient, alpha=walk.sign)
-    if walk.weight_decay:
-        buffer.add_(walker, alpha=walk.weight_decay)
-    if walk.momentum_on_all and walk.gamma:
-        buffer.add_(walker, alpha=walk.gamma).add_(anchor, alpha=-walk.gamma)
-    if walk.momentum_on_all and noise is not None:
-        buffer.add_(noise, alpha=-walk.thermal / walk.lr)
+def langevin_adam_step_(w: Points, noise: Tensor | None, s: Langevin) -> None:
+    """Lines 4 and 5 where ∇f, weight decay included, goes through Adam; pull and noise do not."""
+    assert s.betas is not None
+    gradient = w.gradient.to(w.walker.dtype).mul(s.sign)
+    if s.weight_decay:
+        gradient.add_(w.walker, alpha=s.weight_decay)
+    if s.gamma:
+        w.walker.lerp_(w.anchor, s.lr * s.gamma)
+    w.state["langevin_updates"] += 1
+    m, v = (local_real_view(w.state[f"langevin_{name}"]) for name in MOMENTS)
+    updates = [w.state["langevin_updates"]]
+    adam_step_([w.walker], [gradient], [m], [v], updates, lr=s.lr, betas=s.betas, eps=s.eps)
+    if noise is not None:
+        w.walker.add_(noise, alpha=s.noise_std)
 
 
-def average_(mean: Tensor, walker: Tensor, walk: Walk) -> None:
+def average_(w: Points, s: Langevin) -> None:
     """Line 6: mu <- (1 - alpha) mu + alpha x'."""
-    mean.lerp_(walker, walk.averaging)
+    if w.mean is not None:
+        w.mean.lerp_(w.walker, s.averaging)
 
 
-def sgd_step_(
-    x: Tensor, gradient: Tensor, buffer: Tensor, *, lr: float, momentum: float, nesterov: bool
+# --- line 7, on lists: once a walk, for all parameters together ---------------------------------
+
+
+def pseudo_gradient_(x: list[Tensor], mu: list[Tensor], factor: float = 1.0) -> list[Tensor]:
+    """factor (x - mu), in the place of mu."""
+    torch._foreach_neg_(mu)
+    torch._foreach_add_(mu, x)
+    if factor != 1:
+        torch._foreach_mul_(mu, factor)
+    return mu
+
+
+def move_anchors_(
+    x: list[Tensor],
+    mu: list[Tensor],
+    buffers: list[Tensor],
+    factor: float,
+    lr: float,
+    momentum: float,
+    *,
+    nesterov: bool,
 ) -> None:
-    """Momentum: b <- m b + d, then x <- x - lr (d + m b) (Nesterov) or x <- x - lr b."""
-    buffer.mul_(momentum).add_(gradient)
+    """Line 7: x <- x - lr d, d = factor (x - mu); with momentum m through b <- m b + d.
+
+    d is replaced by b (heavy ball) or d + m b (Nesterov) then.
+    """
+    if not x:
+        return
+    if not momentum:  # at lr = 1 this is mu to the last bit
+        torch._foreach_lerp_(x, mu, lr * factor)
+        return
+    d = pseudo_gradient_(x, mu, factor)
+    torch._foreach_mul_(buffers, momentum)
+    torch._foreach_add_(buffers, d)
     if nesterov:
-        x.add_(gradient, alpha=-lr)
-    x.add_(buffer, alpha=-lr * (momentum if nesterov else 1.0))
+        torch._foreach_add_(x, d, alpha=-lr)
+    torch._foreach_add_(x, buffers, alpha=-lr * (momentum if nesterov else 1.0))
 
 
 def adam_step_(
-    x: Tensor,
-    gradient: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-    step: int,
+    x: list[Tensor],
+    d: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    steps: list[int],
     *,
     lr: float,
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Adam (Kingma & Ba, 2015), bias-corrected; ``step`` counts from 1."""
+    """Adam (Kingma & Ba, 2015), bias-corrected; each one's ``steps`` counts from 1."""
     beta1, beta2 = betas
-    exp_avg.lerp_(gradient, 1 - beta1)
-    exp_avg_sq.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    denominator = exp_avg_sq.sqrt().div_(math.sqrt(1 - beta2**step)).add_(eps)
-    x.addcdiv_(exp_avg, denominator, value=-lr / (1 - beta1**step))
+    torch._foreach_lerp_(exp_avgs, d, 1 - beta1)
+    torch._foreach_mul_(exp_avg_sqs, beta2)
+    torch._foreach_addcmul_(exp_avg_sqs, d, d, value=1 - beta2)
+    denominators = torch._foreach_sqrt(exp_avg_sqs)
+    torch._foreach_div_(denominators, [math.sqrt(1 - beta2**k) for k in steps])
+    torch._foreach_add_(denominators, eps)
+    torch._foreach_addcdiv_(x, exp_avgs, denominators, [-lr / (1 - beta1**k) for k in steps])

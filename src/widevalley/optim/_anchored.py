@@ -1,17 +1,19 @@
-"""What every optimizer with an anchor shares: the clock, joining, the swap.
+"""What every optimizer with an anchor shares: the clock, whose walk it is, the swap.
 
 Per parameter the state holds
 
-    anchor      x, in float32 where the parameter is narrower
-    mean        mu, the running mean of the walk, likewise (with ``state_dtype``: mu - x)
-    walker      x', only where the parameter is narrower than float32 (else the parameter is x')
-    joined      False until the parameter's first walk; till then the parameter is its own anchor
-    walked      whether it took a step in the walk in progress
+    anchor       x, in float32 where the parameter is of lower precision
+    mean         mu, the running mean of the walk, likewise; not where averaging is 1
+    walker       x', only where the parameter is of low precision (else the parameter is x')
+    initialized  False until the parameter's first walk; till then it is its own anchor
+    active       whether it took a step in the walk in progress
+    at_anchor    whether the parameter holds the anchor
 
-and the buffers of the rules in use. While the parameters hold the anchor, the slot "anchor"
-holds the walker (where there is no "walker").
+and the buffers of the rules in use. While a parameter holds the anchor, the slot "anchor" holds
+the walker (where there is no "walker").
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +21,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import StateDict
 
-from widevalley.optim._checked import CheckedOptimizer, Group, State
-from widevalley.optim._storage import new_anchor, new_buffer, new_mean, on_host, start_means
-from widevalley.optim._tensors import copy_, is_narrow, numbers
-from widevalley.optim.scoping import as_schedule
+from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._tensors import copy_, local_real_view, state_dtype
+from widevalley.optim._validation import Group
+
+_LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
 
 
 class AnchoredOptimizer(CheckedOptimizer):
@@ -44,23 +46,18 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _move_anchors(self, groups: list[Group]) -> None:
         """Move the anchors of these groups, by the pseudo-gradient x - mu."""
 
-    def _check(self) -> None:
-        if self.param_groups[0]["at_anchor"]:
-            raise RuntimeError("the parameters hold the anchor: call train() before step()")
-        super()._check()
-
     def _step(self, moving: list[Group]) -> None:
+        if moving[0]["at_anchor"]:
+            raise RuntimeError("the parameters hold the anchor: call train() before step()")
         self._walk(moving)
-        self._tick(moving)
-
-    def _tick(self, moving: list[Group]) -> None:
         first = self.param_groups[0]
-        inner, outer = first["inner_step"] + 1, first["outer_step"]
-        if inner >= first["langevin_steps"]:
-            self._move_anchors(moving)
-            self._restart_walks([pair for group in moving for pair in self._walked(group)])
-            inner, outer = 0, outer + 1
-        self._set_clock(inner_step=inner, outer_step=outer)
+        inner = first["inner_step"] + 1
+        if inner < first["langevin_steps"]:
+            self._set_clock(inner_step=inner)
+            return
+        self._move_anchors(moving)
+        self._restart_walks(moving)
+        self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
 
     def scope(self, group: int = 0) -> float:
         """gamma(t) of the walk in progress, for the group of this number."""
@@ -68,33 +65,41 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     # --- who walks --------------------------------------------------------------------------
 
-    def _walkers(self, group: Group) -> Iterator[tuple[Tensor, State]]:
+    def _walking(self, group: Group) -> list[tuple[Tensor, State]]:
         """The parameters of the group that take this step, each with its state."""
+        walking = []
         for p in group["params"]:
             if p.grad is None:
                 continue
-            state = self._state_of(p, group)
-            if not state["joined"]:
+            state = self.state[p]
+            anchor = state.get("anchor", None)
+            if anchor is None or anchor.dtype is not p.dtype or anchor.device != p.device:
+                state = self._state_of(p, group)  # new, or converted since the last step
+            if not state["initialized"]:
                 if group["inner_step"] != 0:
-                    continue
-                _join(p, state)
-            state["walked"] = True
-            yield p, state
+                    continue  # it waits for the next walk
+                _adopt(p, state)
+            if state["at_anchor"]:  # frozen while it held the anchor, and no longer
+                _swap(p, state)
+            state["active"] = True
+            walking.append((p, state))
+        return walking
 
-    def _walked(self, group: Group) -> Iterator[tuple[Tensor, State]]:
+    def _walked(self, group: Group) -> list[tuple[Tensor, State]]:
         """The parameters of the group that took a step in the walk that ends now."""
-        for p in group["params"]:
-            state = self.state.get(p)
-            if state and state["walked"] and p.requires_grad:
-                yield p, state
+        pairs = [(p, self.state.get(p)) for p in group["params"] if p.requires_grad]
+        return [(p, state) for p, state in pairs if state and state["active"]]
 
-    def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
+    def _restart_walks(self, groups: list[Group]) -> None:
         """Line 1: x', mu <- x."""
+        walked = [pair for group in groups for pair in self._walked(group)]
         for _, state in walked:
-            state["walked"] = False
-        start_means(state for _, state in walked)
-        copy_((s["walker"], s["anchor"]) for _, s in walked if "walker" in s)
-        copy_((p, state["anchor"]) for p, state in walked)
+            state["active"] = False
+        anchors = [state["anchor"] for _, state in walked]
+        copy_([p for p, _ in walked], anchors)
+        for name in ("mean", "walker"):
+            states = [state for _, state in walked if name in state]
+            copy_([state[name] for state in states], [state["anchor"] for state in states])
 
     # --- walker or anchor in the parameters -------------------------------------------------
 
@@ -121,69 +126,82 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     @torch.no_grad()
     def _show(self, *, anchor: bool) -> None:
-        if self.param_groups[0]["at_anchor"] == anchor:
-            return
         for p, state in self.state.items():
-            if state["joined"]:
-                _swap(p, state, to_anchor=anchor)
+            if state["initialized"] and state["at_anchor"] != anchor and p.requires_grad:
+                _swap(p, state)
         self._set_clock(at_anchor=anchor)
 
     # --- state ------------------------------------------------------------------------------
 
-    _widens = True
-
-    def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as torch does; amid a walk it joins at the next anchor update."""
-        super().add_param_group(param_group)
-        group = self.param_groups[-1]
-        with torch.no_grad():
-            for p in group["params"]:
-                if p.requires_grad:
-                    self._state_of(p, group)
+    _widens: ClassVar = True  # whether what is kept beside low precision is float32
 
     def _state_of(self, p: Tensor, group: Group) -> State:
         state: State = self.state[p]
-        if not state:
-            anchor = new_anchor(p, group, widen=self._widens)
-            mean = new_mean(p, anchor, group)
-            state.update(anchor=anchor, mean=mean, joined=False, walked=False)
-            if self._widens and is_narrow(p):
-                state["walker"] = p.detach().float()
-        for name in self._buffers(group):
-            if name not in state:
-                state[name] = new_buffer(p, state["anchor"], group)
+        anchor: Tensor | None = state.get("anchor")
+        dtype = state_dtype(p) if self._widens else p.dtype
+        if anchor is None or anchor.dtype != dtype or anchor.device != p.device:
+            if anchor is not None and state["initialized"]:  # model.to, or another's checkpoint
+                for name, value in state.items():
+                    if isinstance(value, Tensor) and value.dim():
+                        state[name] = value.to(p.device, dtype)
+            else:
+                state.clear()
+                state.update(initialized=False, active=False, at_anchor=False)
+                state["anchor"] = p.detach().to(dtype, copy=True)
+        if p.dtype == dtype and "walker" in state:
+            p.copy_(state.pop("walker"))  # more precise than what the parameter was until now
+        elif p.dtype != dtype and "walker" not in state:
+            state["walker"] = p.detach().to(dtype)
+        for name in self._slots(group):
+            if name not in state and name == "mean":  # averaging was 1 until now, and mu x'
+                state[name] = mean_of(p, state).detach().to(dtype, copy=True)
+            elif name not in state:
+                state[name] = torch.zeros_like(state["anchor"])
         return state
 
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` gave, bit for bit; anchors kept on the host go back there."""
-        super().load_state_dict(state_dict)
-        for group in self.param_groups:
-            for p in group["params"]:
-                if "anchor" in self.state.get(p, {}):
-                    self.state[p]["anchor"] = on_host(self.state[p]["anchor"], group)
+    def _settings_changed(self, group: Group) -> None:
+        """Make what a rule keeps that was turned on later."""
+        for p in group["params"]:
+            if p in self.state:
+                self._state_of(p, group)
 
-    def _buffers(self, group: Group) -> tuple[str, ...]:
-        """Names of the zero-initialised tensors that the rules of this group keep."""
-        return ()
+    def _slots(self, group: Group) -> tuple[str, ...]:
+        """Names of the tensors that a step of this group keeps beside the anchor."""
+        return () if group["averaging"] == 1 else ("mean",)
+
+    def _saved_names(self, group: Group) -> tuple[str, ...]:
+        return ("anchor", "initialized", "active", "at_anchor", *self._slots(group))
 
 
 def scope(group: Group) -> float:
     """gamma(t) = gamma0 growth(t), t the group's count of outer updates."""
-    return float(group["gamma"]) * as_schedule(group["gamma_growth"])(group["outer_step"])
+    growth, t = group["gamma_growth"], group["outer_step"]
+    if callable(growth):
+        return float(group["gamma"]) * float(growth(t))
+    return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), _LARGEST_EXPONENT))
 
 
-def _join(p: Tensor, state: State) -> None:
-    """Adopt the parameter as it is now, whatever was loaded into it since construction."""
-    copy_((state[name], p) for name in ("anchor", "walker") if name in state)
-    start_means([state])
-    state["joined"] = True
+def mean_of(p: Tensor, state: State) -> Tensor:
+    """mu, which is x' where averaging is 1."""
+    mu: Tensor = state.get("mean", state.get("walker", p))
+    return mu
 
 
-def _swap(p: Tensor, state: State, *, to_anchor: bool) -> None:
+def _adopt(p: Tensor, state: State) -> None:
+    """Take the parameter as it is now, whatever was loaded into it since construction."""
+    names = [name for name in ("anchor", "walker", "mean") if name in state]
+    copy_([state[name] for name in names], [p] * len(names))
+    state["initialized"] = True
+
+
+def _swap(p: Tensor, state: State) -> None:
+    """Exchange what the parameter holds for the other of walker and anchor, every bit of it."""
+    state["at_anchor"] = not state["at_anchor"]
+    shown = local_real_view(p)
     if "walker" in state:
-        numbers(p).copy_(numbers(state["anchor" if to_anchor else "walker"]))
+        shown.copy_(local_real_view(state["anchor" if state["at_anchor"] else "walker"]))
         return
-    held, other = numbers(p), numbers(state["anchor"])
-    kept = held.clone()
-    held.copy_(other)
-    other.copy_(kept)
+    stored = local_real_view(state["anchor"])
+    before = shown.clone()
+    shown.copy_(stored)
+    stored.copy_(before)

@@ -4,6 +4,7 @@ torch.compile makes it, for processors (where it needs a C++ compiler) and for G
 Triton). Rates and keys go in as tensors, so that schedules do not compile anew.
 """
 
+import os
 import shutil
 import sysconfig
 import warnings
@@ -14,100 +15,115 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
-from torch.utils._triton import has_triton
 
-from widevalley.optim._algorithm import Walk
-from widevalley.optim._noise import Index, Key, indices, signed, uniforms
-from widevalley.optim._storage import Kept, rounded, rounding_bits
-from widevalley.optim._tensors import is_narrow
+from widevalley.optim._algorithm import Langevin, Points
+from widevalley.optim._noise import Key, indices, signed, uniforms, word
 
-_failed: set[str] = set()
-"""Kinds of device for which making it has failed in this process."""
+OPTIONS: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
+"""A product and a sum may be one instruction, rounded once; that is most of a polynomial."""
+
+
+class KernelError(RuntimeError):
+    """The kernel cannot be made; nothing has been written."""
 
 
 def available(device: torch.device) -> bool:
     """Whether the kernel can be made for this kind of device, as far as one can tell."""
-    return device.type not in _failed and _can_compile(device.type)
+    switches = "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"
+    return "1" not in map(os.environ.get, switches) and _has_compiler(device.type)
 
 
 @cache
-def _can_compile(kind: str) -> bool:
+def _has_compiler(kind: str) -> bool:
     if kind == "cuda":
+        from torch.utils._triton import has_triton
+
         return bool(has_triton())
     named = str(sysconfig.get_config_var("CXX") or "").split()[:1]
     return kind == "cpu" and any(map(shutil.which, [*named, "g++", "clang++", "c++", "cl"]))
 
 
-KEPT = ("walker", "anchor", "mean", "gradient", "langevin_buffer")
-"""What the kernel reads and writes, the last where there is momentum; contiguous."""
-
-OPTIONS: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
-"""A product and a sum may be one instruction, rounded once; that is most of a polynomial."""
-
-Told = tuple[Tensor, Tensor]
-"""What changes from step to step: the key and the first element's number, int32; the rates."""
+_failed: set[str] = set()
+"""Kinds of device for which making it has failed in this process."""
 
 
-def tell(index: Index, key: Key, walk: Walk, like: Tensor) -> Told:
-    """What a kernel is told, in the host's memory, for a walker ``like`` this."""
-    first = signed(index) if isinstance(index, int) else 0
-    integers = torch.tensor([*key, first], dtype=torch.int32)
-    return integers, torch.tensor(_coefficients(walk), dtype=_kind(like))
+def fused_step_(w: Points, s: Langevin, key: Key, *, must: bool | None) -> bool:
+    """`fused_langevin_`, where the points lie densely in memory; whether it was taken.
 
-
-def _kind(like: Tensor) -> torch.dtype:
-    return torch.float64 if like.dtype == torch.float64 else torch.float32
-
-
-def langevin_kernel_(
-    kept: Kept, index: Index, told: Told, walk: Walk, *, insist: bool = True
-) -> bool:
-    """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
-
-    ``index`` numbers the elements among those of the step. Where the kernel cannot be compiled
-    after all (a compiler without headers, a full disk) nothing has been written: that raises, or
-    without ``insist`` is warned of once and False returned.
+    What fails to compile raises where it ``must``; else that is warned of once, and the caller
+    goes line by line.
     """
-    walker, mean, gradient = kept["walker"], kept["mean"], kept["gradient"]
-    if walker.device.type in _failed and not insist:
+    tensors = (w.walker, w.gradient, w.anchor, w.mean, w.buffer)
+    if not all(t is None or t.is_contiguous() for t in tensors):
         return False
-    tensors = [kept[name].view(-1) if name in kept else None for name in KEPT]
-    numbered = None if isinstance(index, int) else index
-    noisy, narrow = bool(walk.thermal), is_narrow(mean)
-    kinds = walker.dtype, gradient.dtype, walker.device.type
-    kernel = _compiled(noisy, narrow, bool(walk.momentum), numbered is not None, *kinds)
-    integers, numbers = (t.to(walker.device, non_blocking=True) for t in told)
+    if w.walker.device.type in _failed and not must:
+        return False
     try:
-        kernel(*tensors, numbered, integers, numbers, noisy, narrow)
-    except TorchDynamoException as error:
-        if insist:
+        fused_langevin_(w, s, key)
+    except KernelError as error:
+        if must:
             raise
-        _failed.add(walker.device.type)
-        said = str(error).partition("\n")[0]
-        warnings.warn(f"steps go without a kernel, which did not compile: {said}", stacklevel=2)
+        _failed.add(w.walker.device.type)
+        warnings.warn(f"steps go without a kernel, which did not compile: {error}", stacklevel=2)
         return False
     return True
 
 
-def _coefficients(walk: Walk) -> list[float]:
-    """What multiplies what in `_step`."""
-    plain = not walk.momentum
-    direct = 1.0 if plain or walk.nesterov else 0.0
-    return [
-        walk.sign,
-        walk.weight_decay,
-        walk.gamma,
-        walk.thermal / walk.lr if walk.lr else 0.0,
-        walk.momentum,
-        1.0 if walk.momentum_on_all else 0.0,
+def fused_langevin_(w: Points, s: Langevin, key: Key) -> None:
+    """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
+
+    Raises KernelError where the kernel cannot be compiled after all (a compiler without headers, a
+    full disk); nothing has been written then.
+    """
+    if not w.walker.numel():
+        return
+    law = s.law if s.noise_std else None
+    points = w.walker, w.gradient, w.anchor if s.gamma else None, w.mean, w.buffer
+    flat = [None if t is None else t.view(-1) for t in points]
+    listed = w.index if isinstance(w.index, Tensor) else None
+    present = tuple(t is not None for t in (*flat, listed))
+    integers, numbers = (t.to(w.walker.device, non_blocking=True) for t in told(w, s, key))
+    kinds = w.walker.dtype, w.gradient.dtype, w.walker.device.type, w.walker.numel() == 1
+    kernel = _compiled(law, *present, *kinds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            kernel(*flat, listed, integers, numbers, law)
+        except _compile_errors() as error:
+            raise KernelError(str(error).partition("\n")[0]) from error
+
+
+def told(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
+    """What changes from step to step, in the host's memory.
+
+    The key and the first element's number, int32; what multiplies what in `_step`.
+    """
+    first = signed(w.index) if isinstance(w.index, int) else 0
+    plain = not s.momentum
+    direct = 1.0 if plain or s.nesterov else 0.0
+    numbers = [
+        s.sign,
+        s.weight_decay,
+        s.gamma,
+        s.noise_std / s.lr if s.lr else 0.0,
+        s.momentum,
+        1.0 if s.momentum_on_all else 0.0,
         direct,
-        0.0 if plain else (walk.momentum if walk.nesterov else 1.0),
-        direct if walk.momentum_on_all and not plain else 1.0,
-        walk.lr,
-        walk.averaging,
+        0.0 if plain else (s.momentum if s.nesterov else 1.0),
+        direct if s.momentum_on_all and not plain else 1.0,
+        s.lr,
+        s.averaging,
         0.0,  # so that rows of a table of these begin at multiples of 16 bytes
     ]
+    kind = torch.float64 if w.walker.dtype == torch.float64 else torch.float32
+    return torch.tensor([*key, first], dtype=torch.int32), torch.tensor(numbers, dtype=kind)
+
+
+@cache
+def _compile_errors() -> tuple[type[Exception], ...]:
+    from torch._dynamo.exc import TorchDynamoException
+
+    return (TorchDynamoException,)
 
 
 @cache
@@ -123,35 +139,31 @@ def _compiled(*variant: Any) -> Callable[..., None]:
 
 def _step(
     walker: Tensor,
-    anchor: Tensor,
-    mean: Tensor,
     gradient: Tensor,
+    anchor: Tensor | None,
+    mean: Tensor | None,
     buffer: Tensor | None,
     index: Tensor | None,
     key: Tensor,
     numbers: Tensor,
-    noisy: bool,
-    narrow: bool,
+    law: str | None,
 ) -> None:
-    sign, decay, gamma, thermal, momentum, on_all, direct, through, apart, eta, alpha, _ = numbers
+    sign, decay, gamma, std, momentum, on_all, direct, through, apart, eta, alpha, _ = numbers
     slope = sign * gradient.to(walker.dtype) + decay * walker
-    rest = gamma * (walker - anchor)
-    if index is None:
-        index = indices(0, walker.numel(), walker.device)
-    index = index + key[3]
-    if noisy:
-        rest = rest - thermal * _normal(index, key).to(walker.dtype)
-    bits = rounding_bits(index, key) if narrow else index
+    rest = gamma * (walker - anchor) if anchor is not None else torch.zeros_like(walker)
+    if law is not None:
+        if index is None:
+            index = indices(0, walker.numel(), walker.device)
+        index = index + key[3]
+        made = _normal(index, key) if law == "gaussian" else (word(index, key) >> 31) | 1
+        rest = rest - std * made.to(walker.dtype)
     if buffer is None:
         moved = walker - eta * (slope + rest)
     else:
-        filled = momentum * buffer.to(walker.dtype) + slope + on_all * rest
+        filled = momentum * buffer + slope + on_all * rest
         moved = walker - eta * (direct * slope + through * filled + apart * rest)
-        buffer.copy_(rounded(filled, bits) if narrow else filled)
-    if narrow:
-        drift = mean.to(walker.dtype)
-        mean.copy_(rounded(drift + alpha * (moved - anchor - drift), bits))
-    else:
+        buffer.copy_(filled)
+    if mean is not None:
         mean.copy_(mean + alpha * (moved - mean))
     walker.copy_(moved)
 

@@ -7,7 +7,8 @@ make the same ones. Nothing here reads or moves torch's global generator. Everyt
 """
 
 import math
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ Key = tuple[int, int, int]
 """Of one step: an odd multiplier and two numbers, each 32 bits with a sign."""
 
 _MASK = (1 << 64) - 1
+_WORD = (1 << 32) - 1
 WORD = 1 << 32
 """Numbers of a step that one key is good for."""
 _BLOCK = 1 << 15
@@ -35,16 +37,12 @@ def mix(*key: int) -> int:
     return state >> 1
 
 
-def step_key(
-    seed: int, worker: int, outer_step: int, inner_step: int, start: int = 0, *purpose: int
-) -> Key:
-    """The key of one step for the numbers from `start` on, up to the next multiple of 2^32.
-
-    Without a `purpose` it is the walk's noise.
-    """
-    first = mix(seed, worker, outer_step, inner_step, start // WORD, *purpose)
-    second = mix(first, 1)
-    return signed(first | 1), signed(first >> 31), signed(second)
+def step_key(seed: int, worker: int, outer_step: int, inner_step: int, block: int = 0) -> Key:
+    """The key of one step for the numbers of a `block` of 2^32 of them."""
+    first = mix(seed, worker, outer_step, inner_step, block)
+    words = first & _WORD | 1, first >> 31 & _WORD, mix(first, 1) & _WORD
+    key: Key = struct.unpack("=3i", struct.pack("=3I", *words))
+    return key
 
 
 def uniforms(index: Tensor, key: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
@@ -63,32 +61,50 @@ def word(index: Tensor, key: Sequence[int] | Tensor) -> Tensor:
     return _scramble(index * key[0] + key[1])
 
 
-def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:
-    """Independent N(0, 1) numbers of the shape, dtype and device of ``like``, row by row."""
+def noise(like: Tensor, key: Key, index: Index, law: str) -> Tensor:
+    """Independent numbers of mean 0 and variance 1, of the shape, dtype and device of ``like``.
+
+    The law is "gaussian" or "two-point". Numbers go to elements row by row.
+    """
     made = torch.empty(like.shape, dtype=like.dtype, device=like.device)
     flat = made.view(-1)
     block = _BLOCK if like.device.type == "cpu" else max(flat.numel(), 1)
     for begin in range(0, flat.numel(), block):
         part = flat[begin : begin + block]
-        numbers = listed(part_of(index, begin, block), part.numel(), like.device)
-        u, x = uniforms(numbers, key)
-        part.copy_(u.log_().mul_(-2).sqrt_().mul_(x.mul_(2 * math.pi).cos_()))
+        if isinstance(index, int):
+            numbers = indices(index + begin, part.numel(), like.device)
+        else:
+            numbers = index[begin : begin + block]
+        part.copy_(LAWS[law](numbers, key))
     return made
+
+
+def gaussian(like: Tensor, key: Key, index: Index = 0) -> Tensor:
+    """N(0, 1), by the transform of Box and Muller."""
+    return noise(like, key, index, "gaussian")
+
+
+def two_point(like: Tensor, key: Key, index: Index = 0) -> Tensor:
+    """-1 or 1: for a step of first weak order as good as N(0, 1) (Kloeden & Platen, 1992, 14.1)."""
+    return noise(like, key, index, "two-point")
+
+
+def _normals(index: Tensor, key: Key) -> Tensor:
+    u, x = uniforms(index, key)
+    return u.log_().mul_(-2).sqrt_().mul_(x.mul_(2 * math.pi).cos_())
+
+
+def _signs(index: Tensor, key: Key) -> Tensor:
+    return (word(index, key) >> 31) | 1
+
+
+LAWS: dict[str, Callable[[Tensor, Key], Tensor]] = {"gaussian": _normals, "two-point": _signs}
+"""What makes the numbers of each law from those of elements, float32 or int32."""
 
 
 def indices(first: int, count: int, device: torch.device) -> Tensor:
     """int32 from ``first`` on, by two's complement where it is 2^31 or more."""
     return torch.arange(count, dtype=torch.int32, device=device) + signed(first)
-
-
-def listed(index: Index, count: int, device: torch.device) -> Tensor:
-    """The numbers of ``count`` elements, int32."""
-    return indices(index, count, device) if isinstance(index, int) else index
-
-
-def part_of(index: Index, begin: int, count: int) -> Index:
-    """The numbers of ``count`` elements from the one at ``begin`` on."""
-    return index + begin if isinstance(index, int) else index[begin : begin + count]
 
 
 def _scramble(x: Tensor) -> Tensor:

@@ -1,108 +1,90 @@
-"""The kinds of tensor an optimizer here accepts, and the numbers inside them."""
+"""The kinds of tensor an optimizer here accepts, the numbers in them, and how those are counted."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from widevalley.optim._noise import WORD, Index, listed
+from widevalley.optim._noise import WORD
 
-SMALL = 1 << 15
-"""A parameter of fewer numbers is small: steps take such ones together."""
-_NARROW = (torch.float16, torch.bfloat16)
-SUPPORTED = (*_NARROW, torch.float32, torch.float64, torch.complex64, torch.complex128)
+LOW_PRECISION = (torch.float16, torch.bfloat16)
+SUPPORTED = (*LOW_PRECISION, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
-def is_narrow(p: Tensor) -> bool:
-    """Whether the dtype is too narrow to add many small steps up."""
-    return p.dtype in _NARROW
+def is_low_precision(p: Tensor) -> bool:
+    """Whether many small steps added up in the dtype of ``p`` would be lost."""
+    return p.dtype in LOW_PRECISION
 
 
-def numbers(t: Tensor) -> Tensor:
-    """The real numbers this process holds of ``t``, in place.
+def state_dtype(p: Tensor) -> torch.dtype:
+    """The dtype of what is kept beside ``p``: its own, or float32 beside low precision."""
+    return torch.float32 if is_low_precision(p) else p.dtype
 
-    A DTensor's local shard; a complex tensor as pairs of reals.
-    """
+
+def local_real_view(t: Tensor) -> Tensor:
+    """The real numbers this process holds of ``t``: a DTensor's shard, a complex one as pairs."""
     if hasattr(t, "to_local"):
         t = t.to_local()
     t = t.detach()
     return torch.view_as_real(t) if t.is_complex() else t
 
 
-def copy_(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Copy the second tensor of each pair into the first."""
-    listed = [(numbers(target), numbers(source)) for target, source in pairs]
-    if listed:
-        targets, sources = zip(*listed, strict=True)
-        torch._foreach_copy_(list(targets), list(sources))
+def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each source into its target."""
+    if targets:
+        torch._foreach_copy_(
+            list(map(local_real_view, targets)), list(map(local_real_view, sources))
+        )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a parameter's noise stands among the numbers of a step."""
-
-    index: Index
-    """Of the elements this process holds, as they lie in memory."""
-    start: int
-    """Of the first element of the whole parameter, which the key is made for."""
-    order: tuple[int, ...] | None = None
-    """Dimensions from the outermost in memory, where that is not their own order."""
-
-    def lay(self, t: Tensor) -> Tensor:
-        """A tensor of the parameter's shape with its dimensions as the parameter has them."""
-        return t if self.order is None else t.permute(self.order)
+# --- numbers of elements, which key the noise ---------------------------------------------------
 
 
-def places(params: Sequence[Tensor]) -> dict[Tensor, Place]:
-    """The place of each parameter."""
-    return {p: _place(p, start) for p, start in starts_of(params).items()}
-
-
-def _place(p: Tensor, start: int) -> Place:
-    held, index = numbers(p), local_index(p, start)
-    order = tuple(sorted(range(held.dim()), key=held.stride, reverse=True))
-    if held.is_contiguous() or not held.permute(order).is_contiguous():
-        return Place(index, start)
-    rows = listed(index, held.numel(), held.device)
-    return Place(rows.view(held.shape).permute(order).flatten(), start, order)
-
-
-def starts_of(params: Sequence[Tensor]) -> dict[Tensor, int]:
+def first_elements(params: Sequence[Tensor]) -> dict[Tensor, int]:
     """The number of each parameter's first real number among those of all, in order.
 
     One that would pass a multiple of 2^32 begins there: one key is good for as many numbers.
     """
-    starts, at = {}, 0
+    first, at = {}, 0
     for p in params:
         size = p.numel() * (2 if p.is_complex() else 1)
         if size and at // WORD != (at + size - 1) // WORD:
             at = (at // WORD + 1) * WORD
-        starts[p] = at
+        first[p] = at
         at += size
-    return starts
+    return first
 
 
-def local_index(p: Tensor, start: int) -> Index:
-    """Where the numbers this process holds of ``p`` stand, ``start`` the first of the whole."""
-    if not hasattr(p, "to_local"):
-        return start
-    sharded: Any = p
-    cuts = [
-        (placement.dim, sharded.device_mesh.size(axis), sharded.device_mesh.get_local_rank(axis))
-        for axis, placement in enumerate(sharded.placements)
-        if placement.is_shard()
-    ]
-    if not cuts:
-        return start
-    whole = torch.arange(p.numel(), device=numbers(p).device).view(p.shape)
-    for dim, size, rank in cuts:
-        chunks = whole.chunk(size, dim)
-        whole = chunks[rank] if rank < len(chunks) else whole.narrow(dim, 0, 0)
+def element_index(p: Tensor, first: int) -> int | Tensor:
+    """The numbers of the elements this process holds of ``p``, row by row, int32.
+
+    ``first`` is the whole's first; an int stands for those from it on. A shard of a DTensor has
+    the numbers that its elements have in the whole.
+    """
+    placements = [x for x in enumerate(getattr(p, "placements", ())) if x[1].is_shard()]
+    if not placements:
+        return first
+    mesh = p.device_mesh  # type: ignore[attr-defined]
+    device = local_real_view(p).device
+    index = torch.full((1,) * p.dim(), first % WORD, device=device)
+    stride = 2 if p.is_complex() else 1
+    for dim in reversed(range(p.dim())):
+        along = torch.arange(p.shape[dim], device=device)
+        along = along.view([-1 if d == dim else 1 for d in range(p.dim())])
+        for axis, placement in placements:  # cut as torch cuts the parameter
+            if placement.dim == dim:
+                parts, _ = placement._split_tensor(
+                    along, mesh.size(axis), with_padding=False, contiguous=False
+                )
+                along = parts[mesh.get_local_rank(axis)]
+        index = index + stride * along
+        stride *= p.shape[dim]
     if p.is_complex():
-        whole = torch.stack([2 * whole, 2 * whole + 1], dim=-1)
-    return (whole.flatten() + start % WORD).to(torch.int32)
+        index = torch.stack([index, index + 1], dim=-1)
+    return index.flatten().to(torch.int32)
+
+
+# --- what is refused ----------------------------------------------------------------------------
 
 
 def check_parameter(optimizer: str, p: object, where: str) -> None:
@@ -111,13 +93,4 @@ def check_parameter(optimizer: str, p: object, where: str) -> None:
         names = ", ".join(str(d).removeprefix("torch.") for d in SUPPORTED)
         raise ValueError(
             f"{optimizer} needs dense parameters of {names}, got {where} as {p.layout} {p.dtype}"
-        )
-
-
-def check_gradient(optimizer: str, gradient: Tensor, where: str) -> None:
-    """Raise ValueError for a sparse gradient."""
-    if gradient.layout != torch.strided:
-        raise ValueError(
-            f"{optimizer} needs dense gradients, got one of {gradient.layout} for {where}; "
-            f"build the embedding with sparse=False"
         )

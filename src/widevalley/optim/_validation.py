@@ -1,13 +1,19 @@
-"""Hyper-parameters: what is allowed, and the one message that says so."""
+"""Settings: what is allowed, and the one message that says so."""
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from widevalley.optim._noise import LAWS
+
+Group = dict[str, Any]
 Rule = tuple[Callable[[Any], bool], str]
+
+LARGEST = 3e38
+"""Of a setting: more than this is no float32."""
 
 
 def at_least(bound: float) -> Rule:
@@ -26,21 +32,25 @@ def below_one() -> Rule:
 
 
 def whole(bound: int) -> Rule:
-    """A whole number >= bound."""
-    return (
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= bound,
-        f"a whole number >= {bound}",
-    )
+    """A whole number >= bound, also one of NumPy's."""
+    return lambda v: operator.index(v) >= bound, f"a whole number >= {bound}"
+
+
+def switch() -> Rule:
+    """True or False."""
+    return lambda v: isinstance(v, bool), "True or False"
 
 
 def check(name: str, value: Any, allowed: Callable[[Any], bool], text: str) -> None:
     """Raise ValueError naming the argument, its value and what is allowed.
 
-    A value that is no number at all, or not finite, is refused by the same message.
+    What is no finite number that float32 holds is refused by the same message, True and False
+    too where a number is wanted.
     """
     try:
-        number = float(value.item()) if isinstance(value, Tensor) else value
-        good = math.isfinite(number) and allowed(number)
+        number = value.item() if isinstance(value, Tensor) else value
+        good = text == "True or False" or not isinstance(number, bool)
+        good = good and math.isfinite(number) and abs(number) < LARGEST and allowed(number)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         good = False
     if not good:
@@ -48,72 +58,73 @@ def check(name: str, value: Any, allowed: Callable[[Any], bool], text: str) -> N
 
 
 def _check_betas(name: str, betas: Any) -> None:
+    if betas is None and name == "langevin_betas":
+        return
     if not (isinstance(betas, (tuple, list)) and len(betas) == 2):
         raise ValueError(f"{name} must be two numbers in [0, 1), got {betas!r}")
     for i, beta in enumerate(betas):
         check(f"{name}[{i}]", beta, *below_one())
 
 
-def _check_growth(growth: Any) -> None:
+def _check_growth(name: str, growth: Any) -> None:
     if not callable(growth):
-        check("gamma_growth", growth, lambda r: r > -1, "> -1, or a schedule (t -> factor)")
+        check(name, growth, lambda r: r > -1, "> -1, or a schedule (t -> factor)")
+        return
+    try:
+        factor = growth(0)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must map the count of outer updates to a factor: {error}"
+        ) from None
+    check(f"{name}(0)", factor, *at_least(0))
+
+
+def _check_fused(name: str, fused: Any) -> None:
+    if fused not in (None, True, False):
+        raise ValueError(f"{name} must be True, False or None, got {fused!r}")
+
+
+def _check_law(name: str, law: Any) -> None:
+    if law not in LAWS:
+        raise ValueError(f"{name} must be one of {', '.join(LAWS)}, got {law!r}")
 
 
 RULES: Mapping[str, Rule] = {
-    "lr": at_least(0),
-    "langevin_lr": at_least(0),
-    "momentum": below_one(),
-    "langevin_momentum": below_one(),
-    "weight_decay": at_least(0),
-    "gamma": at_least(0),
-    "noise": at_least(0),
-    "eps": at_least(0),
+    **dict.fromkeys(("lr", "langevin_lr", "weight_decay", "gamma", "noise", "eps"), at_least(0)),
+    **dict.fromkeys(("momentum", "langevin_momentum", "outer_momentum"), below_one()),
+    "averaging": (lambda v: 0 < v <= 1, "in (0, 1]"),
+    "outer_lr": at_least(0),
     "langevin_steps": whole(1),
-    "seed": whole(0),
-    "worker": whole(0),
+    **dict.fromkeys(("seed", "worker", "inner_step", "outer_step", "steps"), whole(0)),
+    **dict.fromkeys(("nesterov", "langevin_nesterov", "outer_nesterov", "maximize"), switch()),
+    **dict.fromkeys(("momentum_on_all", "reset_momentum", "reset_inner"), switch()),
+    **dict.fromkeys(("scale_by_gamma", "at_anchor"), switch()),
 }
-CONVENTIONS = ("paper", "released")
+CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "betas": _check_betas,
+    "langevin_betas": _check_betas,
+    "gamma_growth": _check_growth,
+    "fused": _check_fused,
+    "noise_law": _check_law,
+}
 SHARED = ("langevin_steps", "seed", "worker")
+"""Settings that are one for all groups."""
 
 
-def _check_switches(group: Mapping[str, Any]) -> None:
-    if group.get("state_dtype") not in (None, torch.bfloat16):
-        raise ValueError(
-            f"state_dtype must be None or torch.bfloat16, got {group['state_dtype']!r}"
-        )
-    if group.get("offload_anchor") not in (None, True, False):
-        raise ValueError(f"offload_anchor must be True or False, got {group['offload_anchor']!r}")
-    for name in ("foreach", "fused"):
-        if group.get(name) not in (None, True, False):
-            raise ValueError(f"{name} must be True, False or None, got {group[name]!r}")
-    if group.get("foreach") and group.get("fused"):
-        raise ValueError("foreach and fused must not both be True")
+def check_setting(name: str, value: Any) -> None:
+    """Raise ValueError where a setting of a parameter group is out of its range."""
+    if name in RULES:
+        check(name, value, *RULES[name])
+    elif name in CHECKS:
+        CHECKS[name](name, value)
 
 
 def check_group(group: Mapping[str, Any]) -> None:
-    """Check every hyper-parameter of a parameter group; ValueError names the first bad one."""
-    for name, rule in RULES.items():
-        if name in group:
-            check(name, group[name], *rule)
-    for name in ("betas", "langevin_betas"):
-        if group.get(name) is not None:
-            _check_betas(name, group[name])
-    _check_switches(group)
-    if "gamma_growth" in group:
-        _check_growth(group["gamma_growth"])
-    if "averaging" in group:
-        _check_averaging(group["averaging"], group.get("convention", "paper"))
-    if group.get("convention") == "released" and group.get("momentum"):
+    """Check every setting of a parameter group; ValueError names the first bad one."""
+    for name, value in group.items():
+        check_setting(name, value)
+    if group.get("inner_step", 0) >= group.get("langevin_steps", math.inf):
         raise ValueError(
-            "momentum must be 0 with convention='released', whose outer step has none, "
-            f"got {group['momentum']!r}"
+            f"inner_step must be below langevin_steps, {group['langevin_steps']}, "
+            f"got {group['inner_step']}"
         )
-
-
-def _check_averaging(averaging: Any, convention: Any) -> None:
-    if convention not in CONVENTIONS:
-        raise ValueError(f"convention must be one of {CONVENTIONS}, got {convention!r}")
-    if convention == "released":
-        check("averaging", averaging, *below_one())
-    else:
-        check("averaging", averaging, lambda a: 0 < a <= 1, "in (0, 1]")

@@ -1,14 +1,15 @@
 """EntropyAdam: Algorithm 1 with Adam in the outer loop, and in the walk where asked."""
 
-import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from widevalley.optim._algorithm import Walk, adam_step_, pull_
-from widevalley.optim._checked import Group, State, own_arguments
-from widevalley.optim._implementation import Implementation
-from widevalley.optim._langevin_walk import LangevinWalk, pseudo_gradient
-from widevalley.optim._storage import Kept
+from widevalley.optim._algorithm import MOMENTS, adam_step_, pseudo_gradient_
+from widevalley.optim._anchored import scope
+from widevalley.optim._base import State, own_arguments
+from widevalley.optim._tensors import local_real_view
+from widevalley.optim._validation import Group
+from widevalley.optim._walk import LangevinWalk
+from widevalley.optim.entropy_sgd import PAPER, Conventions
 from widevalley.optim.scoping import Schedule
 
 
@@ -31,10 +32,8 @@ class EntropyAdam(LangevinWalk):
         betas: decay of the outer moments, each in [0, 1).
         eps: added to the root of the second moment, >= 0, in both loops.
         langevin_betas: decay of the walk's moments, each in [0, 1), or None for momentum.
-        weight_decay, langevin_steps, langevin_lr, langevin_momentum, langevin_nesterov,
-        momentum_on_all, reset_momentum, gamma, gamma_growth, noise, averaging, scale_by_gamma,
-        seed, worker, maximize, foreach, fused, state_dtype, offload_anchor: as for `EntropySGD`,
-            in the paper's convention.
+        weight_decay, langevin_steps, langevin_lr, langevin_momentum, gamma, gamma_growth, noise,
+        noise_law, averaging, conventions, seed, worker, maximize, fused: as for `EntropySGD`.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -53,79 +52,39 @@ class EntropyAdam(LangevinWalk):
         langevin_steps: int = 20,
         langevin_lr: float = 0.1,
         langevin_momentum: float = 0.9,
-        langevin_nesterov: bool = True,
         langevin_betas: tuple[float, float] | None = None,
-        momentum_on_all: bool = False,
-        reset_momentum: bool = True,
         gamma: float = 1e-4,
         gamma_growth: float | Schedule = 1e-3,
         noise: float = 1e-4,
+        noise_law: str = "gaussian",
         averaging: float = 0.75,
-        scale_by_gamma: bool = False,
+        conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,
         maximize: bool = False,
-        foreach: bool | None = None,
         fused: bool | None = None,
-        state_dtype: torch.dtype | None = None,
-        offload_anchor: bool = False,
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 
-    def _walk(self, groups: list[Group]) -> None:
-        for group in groups:
-            for _, state in self._walkers(group) if group["langevin_betas"] else ():
-                state["langevin_updates"] = state.get("langevin_updates", 0) + 1
-        super()._walk(groups)
-
-    def _descend(
-        self, held: Kept, noise: Tensor | None, walk: Walk, group: Group, state: State
-    ) -> None:
-        if group["langevin_betas"] is None:
-            super()._descend(held, noise, walk, group, state)
-            return
-        walker = held["walker"]
-        gradient = held["gradient"].to(walker.dtype).mul(walk.sign)
-        if walk.weight_decay:
-            gradient.add_(walker, alpha=walk.weight_decay)
-        pull_(walker, held["anchor"], walk, pull=True, decay=False)
-        adam_step_(
-            walker,
-            gradient,
-            held["langevin_exp_avg"],
-            held["langevin_exp_avg_sq"],
-            state["langevin_updates"],
-            lr=walk.lr,
-            betas=group["langevin_betas"],
-            eps=group["eps"],
-        )
-        if noise is not None:
-            walker.add_(noise, alpha=walk.thermal)
-
     def _move_anchors(self, groups: list[Group]) -> None:
         for group in groups:
-            for _, state in self._walked(group):
-                state["updates"] = state.get("updates", 0) + 1
-            for held, state in self._anchors(group):
-                adam_step_(
-                    held["anchor"],
-                    pseudo_gradient(held, group),
-                    held["exp_avg"],
-                    held["exp_avg_sq"],
-                    state["updates"],
-                    lr=float(group["lr"]),
-                    betas=group["betas"],
-                    eps=group["eps"],
-                )
+            states, x, mu = self._ended(group)
+            if not states:
+                continue
+            for state in states:
+                state["updates"] += 1
+            d = pseudo_gradient_(x, mu, scope(group) if group["scale_by_gamma"] else 1.0)
+            m, v = ([local_real_view(state[name]) for state in states] for name in MOMENTS)
+            updates = [state["updates"] for state in states]
+            lr = float(group["lr"])
+            adam_step_(x, d, m, v, updates, lr=lr, betas=group["betas"], eps=group["eps"])
 
-    def _implementation(self, group: Group) -> Implementation:
-        """Adam's walk counts the steps of each parameter, and so goes by the loop."""
-        return "loop" if group["langevin_betas"] else super()._implementation(group)
+    def _slots(self, group: Group) -> tuple[str, ...]:
+        walk = MOMENTS if group["langevin_betas"] else ()
+        return (*super()._slots(group), *(f"langevin_{name}" for name in walk), *MOMENTS)
 
-    def _walk_buffers(self, group: Group) -> tuple[str, ...]:
-        if group["langevin_betas"] is None:
-            return super()._walk_buffers(group)
-        return ("langevin_exp_avg", "langevin_exp_avg_sq")
-
-    def _buffers(self, group: Group) -> tuple[str, ...]:
-        return (*super()._buffers(group), "exp_avg", "exp_avg_sq")
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        state = super()._state_of(p, group)
+        state.setdefault("updates", 0)
+        state.setdefault("langevin_updates", 0)
+        return state

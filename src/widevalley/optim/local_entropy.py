@@ -1,33 +1,33 @@
 """LocalEntropy: any torch optimizer for the walk, any for the anchor."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch._C._nn import unflatten_dense_tensors
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._algorithm import average_
-from widevalley.optim._anchored import AnchoredOptimizer
-from widevalley.optim._checked import Group, State
-from widevalley.optim._langevin_walk import pseudo_gradient, walk_noise, walk_settings
-from widevalley.optim._tensors import numbers
-from widevalley.optim._validation import check_group
+from widevalley.optim._algorithm import move_anchors_, pseudo_gradient_
+from widevalley.optim._anchored import AnchoredOptimizer, mean_of, scope
+from widevalley.optim._base import State
+from widevalley.optim._noise import WORD, noise, step_key
+from widevalley.optim._tensors import copy_, element_index, local_real_view
+from widevalley.optim._validation import Group, check_group
+from widevalley.optim._walk import LARGE, is_small
 from widevalley.optim.scoping import Schedule
 
 
 class LocalEntropy(AnchoredOptimizer):
-    r"""Descend the negative local entropy with two optimizers of your choice.
+    r"""Descend the negative local entropy around an optimizer of your choice.
 
     ::
 
-        optimizer = LocalEntropy(
-            torch.optim.AdamW(model.parameters(), lr=1e-3),
-            torch.optim.SGD(model.parameters(), lr=1.0),
-            langevin_steps=20,
-        )
+        optimizer = LocalEntropy(torch.optim.AdamW(model.parameters(), lr=1e-3))
 
     Every ``step()`` steps ``inner`` on the walker, with the gradient of f, then adds the pull and
     the noise outside of it, eta' being the lr of inner::
@@ -35,19 +35,26 @@ class LocalEntropy(AnchoredOptimizer):
         x' <- inner(x', ∇f(x')) - eta' gamma (x' - x) + sqrt(eta') noise N(0, I)
         mu <- (1 - averaging) mu + averaging x'
 
-    and every ``langevin_steps``-th also steps ``outer`` on the anchor x with the pseudo-gradient
-    x - mu, then x', mu <- x. With SGD inside and outside it equals `EntropySGD`.
+    and every ``langevin_steps``-th also moves the anchor x by the pseudo-gradient d = x - mu, with
+    momentum, or by ``outer``, another torch optimizer; then x', mu <- x::
 
-    The parameter groups are those of ``outer``, the very same dictionaries, with the settings
-    below added: a scheduler on this optimizer moves outer's lr; one on ``inner`` moves eta'.
-    Each step costs one extra copy of the parameters, and the arithmetic is that of the two
-    optimizers in the dtype of the parameters: keep those float32.
+        b <- outer_momentum b + d;   x <- x - outer_lr (d + outer_momentum b)
+
+    The parameter groups are those of ``inner``, the very same dictionaries, with the settings below
+    added: a scheduler on this optimizer moves inner's lr. With ``outer`` they are outer's, and a
+    scheduler moves outer's lr; one on ``inner`` moves eta'. With SGD inside and outside it equals
+    `EntropySGD`. With gamma = noise = 0 nothing is copied in a step, with averaging = 1 no mean is
+    kept: a step then costs what inner's costs. The arithmetic is in the dtype of the parameters,
+    or what inner makes of it: keep those float32.
 
     Args:
-        inner, outer: optimizers over the same parameters; do not step them yourself.
-        langevin_steps, gamma, gamma_growth, noise, averaging, scale_by_gamma, seed, worker: as
-            for `EntropySGD`, in the paper's convention.
-        reset_inner: start every walk with inner's state at zero.
+        inner: an optimizer; do not step it yourself.
+        outer: None, or another one over the same parameters.
+        outer_lr, outer_momentum, outer_nesterov: of the anchor's step where there is no ``outer``.
+        langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, seed, worker: as for
+            `EntropySGD`.
+        scale_by_gamma: multiply the pseudo-gradient by gamma.
+        reset_inner: start every walk with a fresh state of inner's.
 
     Raises:
         ValueError: a setting out of its range, or inner and outer with different parameters.
@@ -61,98 +68,175 @@ class LocalEntropy(AnchoredOptimizer):
     def __init__(
         self,
         inner: Optimizer,
-        outer: Optimizer,
+        outer: Optimizer | None = None,
         *,
+        outer_lr: float = 1.0,
+        outer_momentum: float = 0.0,
+        outer_nesterov: bool = True,
         langevin_steps: int = 20,
-        gamma: float = 1e-4,
+        gamma: float = 0.0,
         gamma_growth: float | Schedule = 1e-3,
-        noise: float = 1e-4,
+        noise: float = 0.0,
+        noise_law: str = "gaussian",
         averaging: float = 0.75,
         scale_by_gamma: bool = False,
-        reset_inner: bool = True,
+        reset_inner: bool = False,
         seed: int = 0,
         worker: int = 0,
     ) -> None:
         for name, optimizer in (("inner", inner), ("outer", outer)):
-            if not isinstance(optimizer, Optimizer):
+            if not isinstance(optimizer, Optimizer) and not (name == "outer" and outer is None):
                 raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
-        if inner is outer or set(_parameters(inner)) != set(_parameters(outer)):
+        if outer is not None and (
+            inner is outer or set(_parameters(inner)) != set(_parameters(outer))
+        ):
             raise ValueError("inner and outer must be two optimizers over the same parameters")
-        self.inner, self.outer = inner, outer
-        settings = {
+        own: Group = {
             "langevin_steps": langevin_steps,
             "gamma": gamma,
             "gamma_growth": gamma_growth,
-            "noise": noise,
-            "averaging": averaging,
-            "convention": "paper",
-            "scale_by_gamma": scale_by_gamma,
-            "reset_inner": reset_inner,
-            "seed": seed,
-            "worker": worker,
         }
-        super().__init__(outer.param_groups, settings)
+        own |= {"noise": noise, "noise_law": noise_law, "averaging": averaging, "seed": seed}
+        own |= {"scale_by_gamma": scale_by_gamma, "reset_inner": reset_inner, "worker": worker}
+        if outer is None:
+            own |= {"outer_lr": outer_lr, "outer_momentum": outer_momentum}
+            own |= {"outer_nesterov": outer_nesterov}
+        self.inner, self.outer = inner, outer
+        # of the few optimizers that make their state when they are made
+        self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state} if reset_inner else {}
+        super().__init__((outer or inner).param_groups, own)
 
     def _walk(self, groups: list[Group]) -> None:
-        places = self._places()
-        moving = [(*walker, group) for group in groups for walker in self._walkers(group)]
-        before = [p.clone() for p, _, _ in moving]
-        etas = {p: float(g["lr"]) for g in self.inner.param_groups for p in g["params"]}
-        with _gradients(_parameters(self), {p: p.grad for p, _, _ in moving}):
+        pairs = [(group, self._walking(group)) for group in groups]
+        walking = [
+            (group, [p for p, _ in pairs], [state for _, state in pairs])
+            for group, pairs in pairs
+            if pairs
+        ]
+        # the pull is that of the point where the gradient was taken, before inner moves it
+        pulls = [
+            torch._foreach_sub(_views(s["anchor"] for s in states), _views(params))
+            if scope(group)
+            else ()
+            for group, params, states in walking
+        ]
+        with _gradients(_parameters(self), {p: p.grad for _, params, _ in walking for p in params}):
             self.inner.step()
-        for (p, state, group), x in zip(moving, before, strict=True):
-            walk, place = walk_settings(group, etas[p]), places[p]
-            tensors = (p, state["anchor"], state["mean"], x)
-            walker, anchor, mean, start = (place.lay(numbers(t)) for t in tensors)
-            if walk.gamma:
-                walker.add_(anchor - start, alpha=walk.lr * walk.gamma)
-            noise = walk_noise(walker, walk, group, place)
-            if noise is not None:
-                walker.add_(noise, alpha=walk.thermal)
-            average_(mean, walker, walk)
+        rates = {p: float(g["lr"]) for g in self.inner.param_groups for p in g["params"]}
+        for (group, params, states), pull in zip(walking, pulls, strict=True):
+            walkers, etas = _views(params), [rates[p] for p in params]
+            if pull:
+                gamma = scope(group)
+                torch._foreach_mul_(pull, [min(eta * gamma, 1.0) for eta in etas])
+                torch._foreach_add_(walkers, pull)
+            if group["noise"]:
+                z = self._noise(group, params)
+                torch._foreach_mul_(z, [float(group["noise"]) * math.sqrt(eta) for eta in etas])
+                torch._foreach_add_(walkers, z)
+            if group["averaging"] != 1:
+                means = _views(state["mean"] for state in states)
+                torch._foreach_lerp_(means, walkers, float(group["averaging"]))
+
+    def _noise(self, group: Group, params: list[Tensor]) -> list[Tensor]:
+        """N(0, I) for each parameter; those that follow each other are made in one."""
+        clock = (group[name] for name in ("seed", "worker", "outer_step", "inner_step"))
+        seed, worker, outer, inner = clock
+        law, first, made = group["noise_law"], self._first_elements(), []
+        for run in _runs(params, first):
+            key = step_key(seed, worker, outer, inner, first[run[0]] // WORD)
+            views = _views(run)
+            if len(run) == 1:
+                index = element_index(run[0], first[run[0]])
+                made.append(noise(views[0], key, index, law))
+            else:
+                flat = views[0].new_empty(sum(v.numel() for v in views))
+                z = noise(flat, key, first[run[0]], law)
+                made += unflatten_dense_tensors(z, views)
+        return made
 
     def _move_anchors(self, groups: list[Group]) -> None:
-        moving = [(p, state, group) for group in groups for p, state in self._walked(group)]
-        for p, state, group in moving:
-            pseudo_gradient({name: numbers(state[name]) for name in ("anchor", "mean")}, group)
-            numbers(p).copy_(numbers(state["anchor"]))
-        with _gradients(_parameters(self), {p: state["mean"] for p, state, _ in moving}):
-            self.outer.step()
-        for p, state, _ in moving:
-            numbers(state["anchor"]).copy_(numbers(p))
+        walked = [(group, self._walked(group)) for group in groups]
+        for group, pairs in walked:
+            x = _views(state["anchor"] for _, state in pairs)
+            mu = _views(mean_of(p, state) for p, state in pairs)
+            factor = scope(group) if group["scale_by_gamma"] else 1.0
+            if self.outer is None:
+                b = [state["momentum_buffer"] for _, state in pairs if group["outer_momentum"]]
+                lr, m = float(group["outer_lr"]), float(group["outer_momentum"])
+                move_anchors_(x, mu, _views(b), factor, lr, m, nesterov=group["outer_nesterov"])
+            elif pairs:
+                pseudo_gradient_(x, mu, factor)
+        if self.outer is not None:
+            self._step_outer([pair for _, pairs in walked for pair in pairs])
 
-    def _restart_walks(self, walked: list[tuple[Tensor, State]]) -> None:
-        super()._restart_walks(walked)
-        if self.param_groups[0]["reset_inner"]:
-            for p, _ in walked:
-                for value in self.inner.state.get(p, {}).values():
-                    if isinstance(value, Tensor):
-                        value.zero_()
+    def _step_outer(self, walked: list[tuple[Tensor, State]]) -> None:
+        """Show outer the anchors as parameters, and x - mu, which the means hold, as gradients."""
+        assert self.outer is not None
+        d = {p: mean_of(p, state).clone() for p, state in walked}
+        params, anchors = [p for p, _ in walked], [state["anchor"] for _, state in walked]
+        copy_(params, anchors)
+        with _gradients(_parameters(self), d):
+            self.outer.step()
+        copy_(anchors, params)
+
+    def _restart_walks(self, groups: list[Group]) -> None:
+        walked = [p for group in groups for p, _ in self._walked(group)]
+        super()._restart_walks(groups)
+        if groups[0]["reset_inner"]:
+            for p in walked:  # without a state of its own it is a new parameter to inner
+                self.inner.state.pop(p, None)
+                if p in self._fresh:
+                    self.inner.state[p] = deepcopy(self._fresh[p])
+
+    def _slots(self, group: Group) -> tuple[str, ...]:
+        buffer = ("momentum_buffer",) if group.get("outer_momentum") else ()
+        return (*super()._slots(group), *buffer)
+
+    def train(self, mode: bool = True) -> None:
+        """Make the parameters hold the walker; an inner optimizer with modes trains, too."""
+        super().train(mode)
+        if mode and hasattr(self.inner, "train"):
+            self.inner.train()
+
+    # --- groups and checkpoints, of two optimizers in one ---------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group to all three; its entry "inner" holds the settings inner shall use.
+        """Add a group to all; its entry "inner" holds the settings inner shall use beside outer.
 
         Amid a walk it joins at the next anchor update.
         """
-        if not any(param_group is group for group in self.outer.param_groups):
+        holder = self.outer or self.inner
+        if not any(param_group is group for group in holder.param_groups):
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
-            check_group({**self.defaults, **param_group})
+            own = {**self.defaults, **param_group}
+            check_group({name: own[name] for name in self._own})
             check_group(inner)
-            self.outer.add_param_group(param_group)
-            try:
-                self.inner.add_param_group(inner)
-            except ValueError:
-                del self.outer.param_groups[-1]
-                raise
+            holder.add_param_group(param_group)
+            if self.outer is not None:
+                try:
+                    self.inner.add_param_group(inner)
+                except ValueError:
+                    del self.outer.param_groups[-1]
+                    raise
         super().add_param_group(param_group)
 
     def state_dict(self) -> StateDict:
-        """As torch's, with the state_dicts of both optimizers under "inner" and "outer"."""
-        both = {"inner": self.inner.state_dict(), "outer": self.outer.state_dict()}
-        for group in both["outer"]["param_groups"]:
-            if callable(group["gamma_growth"]):
-                del group["gamma_growth"]
-        return {**super().state_dict(), **both}
+        """As torch's; inner's and outer's state of a parameter stand beside ours, by "inner.name".
+
+        The groups of inner and outer are an entry of the first group.
+        """
+        packed = super().state_dict()
+        numbers = {p: i for i, p in enumerate(_parameters(self))}
+        for name, optimizer in self._both():
+            theirs = (optimizer if optimizer.state else _after_a_step(optimizer)).state_dict()
+            for p, key in zip(_parameters(optimizer), _keys(theirs), strict=True):
+                for slot, value in theirs["state"].get(key, {}).items():
+                    packed["state"].setdefault(numbers[p], {})[f"{name}.{slot}"] = value
+            packed["param_groups"][0][name] = [
+                {k: v for k, v in group.items() if not callable(v)}
+                for group in theirs["param_groups"]
+            ]
+        return packed
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Load what `state_dict` gave.
@@ -160,26 +244,83 @@ class LocalEntropy(AnchoredOptimizer):
         Raises:
             ValueError: it is not the state_dict of a LocalEntropy; nothing has been loaded then.
         """
-        for name in ("inner", "outer"):
-            if name not in state_dict:
-                raise ValueError(f"state_dict must hold {name!r}, as LocalEntropy's does")
         super().load_state_dict(state_dict)
-        self.inner.load_state_dict(deepcopy(state_dict["inner"]))
-        self.outer.load_state_dict(deepcopy(state_dict["outer"]))
-        self.outer.param_groups = list(self.param_groups)
+        first = self.param_groups[0]
+        begun = {"inner": first["inner_step"] or first["outer_step"], "outer": first["outer_step"]}
+        for name, optimizer in self._both():
+            groups, state = first.pop(name), {}
+            for p, key in zip(_parameters(optimizer), _keys({"param_groups": groups}), strict=True):
+                own = self.state.get(p, {})
+                slots = [slot for slot in own if slot.startswith(f"{name}.")]
+                theirs = {slot.removeprefix(f"{name}."): own.pop(slot) for slot in slots}
+                if theirs and begun[name]:
+                    state[key] = theirs
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        holder = self.outer or self.inner
+        for group, theirs in zip(self.param_groups, holder.param_groups, strict=True):
+            group.update({name: theirs[name] for name in theirs if name not in group})
+        holder.param_groups = list(self.param_groups)
+
+    def _check_loaded(self, loaded: StateDict) -> None:
+        for name, _ in self._both():
+            if not all(name in group for group in loaded["param_groups"][:1]):
+                raise ValueError(f"state_dict must hold {name!r}, as LocalEntropy's does")
+        super()._check_loaded(loaded)
+
+    def _both(self) -> list[tuple[str, Optimizer]]:
+        inner = [("inner", self.inner)]
+        return inner if self.outer is None else [*inner, ("outer", self.outer)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "inner": self.inner, "outer": self.outer}
+        own = {name: self.__dict__[name] for name in ("inner", "outer", "_fresh")}
+        return {**super().__getstate__(), **own}
+
+
+def _after_a_step(optimizer: Optimizer) -> Optimizer:
+    """A copy that has the state which the optimizer will make at its first step.
+
+    A distributed checkpoint takes the names to load from the state of a fresh optimizer. The
+    numbers in it do not count: what is loaded from before the first step is left aside.
+    """
+    copy = deepcopy(optimizer)
+    for group in copy.param_groups:
+        for p in group["params"]:
+            p.grad = torch.zeros_like(p) if p.requires_grad else None
+    copy.step()
+    return copy
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
+def _keys(state_dict: StateDict) -> list[Any]:
+    return [key for group in state_dict["param_groups"] for key in group["params"]]
+
+
+def _views(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return list(map(local_real_view, tensors))
+
+
+def _runs(params: list[Tensor], first: Mapping[Tensor, int]) -> list[list[Tensor]]:
+    """Small plain parameters whose elements follow each other together, others alone."""
+    runs: list[list[Tensor]] = []
+    end, room = -1, 0
+    for p in params:
+        plain = is_small(p) and first[p] % WORD
+        if not (plain and first[p] == end and room > 0 and p.dtype == runs[-1][0].dtype):
+            runs.append([])
+            room = LARGE if is_small(p) else 0
+        runs[-1].append(p)
+        room -= p.numel()
+        end = first[p] + p.numel()
+    return runs
+
+
 @contextmanager
 def _gradients(params: Iterable[Tensor], shown: Mapping[Tensor, Tensor | None]) -> Iterator[None]:
     """Let an optimizer see these gradients and no others; afterwards p.grad is what it was."""
-    kept = [(p, p.grad) for p in params]
+    kept = [(p, p.grad) for p in params if p.grad is not shown.get(p)]
     try:
         for p, _ in kept:
             p.grad = shown.get(p)

@@ -6,13 +6,14 @@ from typing import ClassVar
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from widevalley.optim._algorithm import Walk, langevin_step_
-from widevalley.optim._checked import CheckedOptimizer, Group, State, own_arguments
-from widevalley.optim._noise import gaussian, step_key
-from widevalley.optim._tensors import is_narrow, numbers
+from widevalley.optim._algorithm import Langevin
+from widevalley.optim._base import State, own_arguments
+from widevalley.optim._tensors import is_low_precision
+from widevalley.optim._validation import Group
+from widevalley.optim._walk import How, LangevinStep
 
 
-class SGLD(CheckedOptimizer):
+class SGLD(LangevinStep):
     r"""Stochastic gradient Langevin dynamics: SGD with Gaussian noise.
 
     ::
@@ -28,10 +29,12 @@ class SGLD(CheckedOptimizer):
         params: parameters or groups, each with its own lr, noise and weight_decay.
         lr: rate >= 0; 0 moves nothing.
         noise: eps >= 0.
+        noise_law: "gaussian", or "two-point" for ±1, see `EntropySGD`.
         weight_decay: L2 coefficient >= 0, a Gaussian prior as part of f.
         seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
             global generator is never touched. Chains want different workers.
         maximize: ascend f.
+        fused: make each step one kernel; None: where that pays, see `EntropySGD`.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -39,7 +42,7 @@ class SGLD(CheckedOptimizer):
     Source: Welling & Teh, ICML 2011; Chaudhari et al., ICLR 2017, Appendix C.
     """
 
-    _clock: ClassVar = {"steps": 0}
+    _clock: ClassVar = {"inner_step": 0, "outer_step": 0}
 
     def __init__(
         self,
@@ -47,55 +50,45 @@ class SGLD(CheckedOptimizer):
         lr: float = 0.1,
         *,
         noise: float = 1e-4,
+        noise_law: str = "gaussian",
         weight_decay: float = 0.0,
         seed: int = 0,
         worker: int = 0,
         maximize: bool = False,
+        fused: bool | None = None,
     ) -> None:
         super().__init__(params, own_arguments(locals()))
 
     def _step(self, moving: list[Group]) -> None:
-        for group in moving:
-            self._move(group)
-        self._set_clock(steps=self.param_groups[0]["steps"] + 1)
+        self._walk(moving)
+        self._set_clock(outer_step=self.param_groups[0]["outer_step"] + 1)
 
-    def _move(self, group: Group) -> None:
+    def _settings(self, group: Group) -> Langevin:
         lr = float(group["lr"])
-        walk = Walk(
+        return Langevin(
             lr=lr,
             gamma=0.0,
-            thermal=float(group["noise"]) * math.sqrt(lr),
-            averaging=1.0,
+            noise_std=float(group["noise"]) * math.sqrt(lr),
+            law=group["noise_law"],
             weight_decay=float(group["weight_decay"]),
             sign=-1.0 if group["maximize"] else 1.0,
         )
-        places = self._places()
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            place = places[p]
-            x, noise = place.lay(self._master(p)), None
-            if walk.thermal:
-                key = step_key(group["seed"], group["worker"], group["steps"], 0, place.start)
-                noise = gaussian(x, key, place.index)
-            langevin_step_(x, x, place.lay(numbers(p.grad)), noise, None, walk)
-            if is_narrow(p):
-                place.lay(numbers(p)).copy_(x)
 
-    def _master(self, p: Tensor) -> Tensor:
-        """What the steps add up in: the parameter itself, or its float32 copy."""
-        if not is_narrow(p):
-            return numbers(p)
-        state: State = self.state[p]
-        master = numbers(state["walker"])
-        if not state["joined"]:
-            master.copy_(numbers(p))
-            state["joined"] = True
-        return master
+    def _walking(self, group: Group) -> list[tuple[Tensor, State]]:
+        """The parameters that take this step, each with its state."""
+        return [(p, self._state_of(p, group)) for p in group["params"] if p.grad is not None]
 
-    def add_param_group(self, param_group: Group) -> None:
-        """Add a group, as torch does."""
-        super().add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
-            if is_narrow(p):
-                self.state[p].update(walker=p.detach().float(), joined=False)
+    def _how(self, group: Group) -> How:
+        return group["fused"], True, ()
+
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        """A float32 walker beside a parameter of low precision, else nothing."""
+        state: State = self.state[p] if is_low_precision(p) or p in self.state else {}
+        if is_low_precision(p) and "walker" not in state:
+            state.update(walker=p.detach().float(), initialized=False)
+        elif not is_low_precision(p) and "walker" in state:
+            p.copy_(state.pop("walker"))
+        if p.grad is not None and not state.get("initialized", True):
+            state["walker"].copy_(p)  # whatever was loaded into it since construction
+            state["initialized"] = True
+        return state

@@ -11,6 +11,9 @@ Schedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
+NO_LONGER = {"momentum_on_all": False, "scale_by_gamma": False, "convention": "paper"}
+"""Settings of an optimizer that older runs name, each at the value that is now the only one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -98,6 +101,11 @@ class RunConfig:
         kinds = {kind.name: kind for kind in get_args(OptimizerSettings)}
         if name not in kinds:
             raise ValueError(f"optimizer {name!r}: must be one of {', '.join(kinds)}")
+        for setting, value in NO_LONGER.items():
+            if chosen.pop(setting, value) != value:
+                raise ValueError(
+                    f"optimizer setting {setting} must be {value!r}, the only one left"
+                )
         optimizer = kinds[name](**{k: _tuple(v) for k, v in chosen.items()})
         return cls(**{k: v for k, v in plain.items() if k in own} | {"optimizer": optimizer})
 

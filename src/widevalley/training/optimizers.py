@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from widevalley.optim import SGLD, EntropyAdam, EntropySGD, LocalEntropy
+from widevalley.optim import SGLD, Conventions, EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.training.peers import PeerSettings
 from widevalley.training.settings import Settings
 from widevalley.training.wrappers import MuonWithAdamW
@@ -28,8 +28,6 @@ class LangevinSettings(Settings):
     """Momentum inside the walk, in [0, 1)."""
     langevin_nesterov: bool = True
     """Nesterov's momentum in the walk instead of heavy-ball."""
-    momentum_on_all: bool = False
-    """Let the walk's momentum gather the scope's pull and the noise too, not the gradient alone."""
     reset_momentum: bool = True
     """Empty the walk's momentum after each anchor update."""
     gamma: float = 1e-4
@@ -38,10 +36,16 @@ class LangevinSettings(Settings):
     """Growth of the scope per anchor update: gamma (1 + growth)^t."""
     noise: float = 1e-4
     """Thermal noise: a step of the walk adds sqrt(langevin-lr) noise N(0, 1)."""
+    noise_law: Literal["gaussian", "two-point"] = "gaussian"
+    """N(0, 1), or the cheaper ±1 of the same mean and variance."""
     averaging: float = 0.75
     """Weight of the newest point in the running mean of the walk, in (0, 1]."""
-    scale_by_gamma: bool = False
-    """Multiply the anchor's step by the scope, as the formula has it and practice has not."""
+
+    def arguments(self) -> dict[str, Any]:
+        """As the optimizers take them, conventions in an object of their own."""
+        plain = asdict(self)
+        names = ("langevin_nesterov", "reset_momentum")
+        return {**plain, "conventions": Conventions(**{name: plain.pop(name) for name in names})}
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
         """Set the anchor's rate by the schedule, and the walk's by the walk's schedule."""
@@ -64,12 +68,10 @@ class EntropySGDSettings(LangevinSettings):
     """Nesterov's momentum in the anchor's step, where it has momentum."""
     weight_decay: float = 0.0
     """L2 penalty, part of the loss the walk sees."""
-    convention: Literal["paper", "released"] = "paper"
-    """Noise and averaging as the paper's text or as its released code has them."""
 
     def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make an EntropySGD whose noise is keyed by `seed`."""
-        return EntropySGD(model.parameters(), **asdict(self), seed=seed)
+        return EntropySGD(model.parameters(), **self.arguments(), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ class EntropyAdamSettings(LangevinSettings):
 
     def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make an EntropyAdam whose noise is keyed by `seed`."""
-        return EntropyAdam(model.parameters(), **asdict(self), seed=seed)
+        return EntropyAdam(model.parameters(), **self.arguments(), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

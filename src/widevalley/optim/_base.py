@@ -1,0 +1,219 @@
+"""An optimizer that checks what it is given and whose state survives a checkpoint bit for bit."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from operator import is_
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT, StateDict
+
+from widevalley.optim._tensors import check_parameter, first_elements
+from widevalley.optim._validation import SHARED, Group, check_group, check_setting
+
+State = dict[str, Any]
+
+
+class CheckedOptimizer(Optimizer, ABC):
+    """torch's Optimizer with every setting checked, and state tensors that keep their dtype."""
+
+    # Counters and modes that all groups share, as plain values inside the groups: there they
+    # survive wrappers that re-type an optimizer, state_dict and weights-only loading.
+    _clock: ClassVar[Mapping[str, int | bool]]
+
+    def __init__(self, params: ParamsT, defaults: Group) -> None:
+        check_group(defaults)
+        self._own = frozenset(defaults)
+        super().__init__(params, {**defaults, **self._clock})
+
+    @abstractmethod
+    def _step(self, moving: list[Group]) -> None:
+        """One step of these groups, those whose lr is not 0; never called without any."""
+
+    @abstractmethod
+    def _walking(self, group: Group) -> list[tuple[Tensor, State]]:
+        """The parameters of the group that take this step, each with its state."""
+
+    @abstractmethod
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        """The state of a parameter, made where it is missing or of another precision."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch._disable_dynamo  # type: ignore[attr-defined]  # a step is for torch.compile one call that it leaves alone
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Spend one gradient on one step.
+
+        A group whose lr is 0 does not move at all; where that is every group, nothing changes.
+        ``closure``, if given, is called once, first, and its loss is returned.
+
+        Raises:
+            ValueError: a gradient is sparse, or a setting was changed to what is not allowed;
+                nothing has been written then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if moving := self._moving():
+            self._step(moving)
+        return loss
+
+    def _moving(self) -> list[Group]:
+        """The groups whose lr is not 0; raises where a step cannot be taken."""
+        moving, checked = [], self.__dict__.setdefault("_checked", {})
+        for g, group in enumerate(self.param_groups):
+            known, changed = checked.setdefault(g, {}), False
+            for name, value in group.items():
+                if name in self._own and value is not known.get(name):
+                    check_setting(name, value)
+                    known[name], changed = value, True
+            if changed:
+                self._settings_changed(group)
+            if float(group["lr"]) != 0:
+                moving.append(group)
+            for i, p in enumerate(group["params"]):
+                if p.grad is not None and p.grad.layout is not torch.strided:
+                    raise ValueError(
+                        f"{type(self).__name__} needs dense gradients, got one of {p.grad.layout} "
+                        f"for parameter {i} of group {g}; build the embedding with sparse=False"
+                    )
+        return moving
+
+    def _settings_changed(self, group: Group) -> None:
+        """A group's settings are others than at the last step."""
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group, as torch does.
+
+        Raises:
+            ValueError: a setting is out of its range or differs from that of the other groups
+                though all share it, or a parameter is of a kind that is not supported. Nothing
+                has been added then.
+        """
+        group = {**self.defaults, **param_group}
+        check_group({name: group[name] for name in self._own})
+        if self.param_groups:
+            first = self.param_groups[0]
+            for name in SHARED:
+                if name in first and group[name] != first[name]:
+                    raise ValueError(
+                        f"{name} is one for all groups, {first[name]!r}, got {group[name]!r}"
+                    )
+            param_group.update({name: first[name] for name in self._clock})
+        given = param_group["params"]
+        param_group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        for i, entry in enumerate(param_group["params"]):
+            p = entry[1] if isinstance(entry, tuple) else entry
+            self._check_parameter(p, group, f"parameter {i}")
+        super().add_param_group(param_group)
+        # state is there from the start, for distributed checkpoints take its names from it
+        with torch.no_grad():
+            for p in self.param_groups[-1]["params"]:
+                if p.requires_grad:
+                    self._state_of(p, self.param_groups[-1])
+
+    def _check_parameter(self, p: object, group: Group, where: str) -> None:
+        """Raise ValueError for a parameter that cannot be one of the group."""
+        check_parameter(type(self).__name__, p, where)
+
+    def _set_clock(self, **values: Any) -> None:
+        for group in self.param_groups:
+            group.update(values)
+
+    def _first_elements(self) -> dict[Tensor, int]:
+        """The number of each parameter's first element among those of all."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        known: dict[Tensor, int] = self.__dict__.get("_known_first", {})
+        if len(known) != len(params) or not all(map(is_, known, params)):
+            known = self.__dict__["_known_first"] = first_elements(params)
+        return known
+
+    # --- checkpoints ------------------------------------------------------------------------
+
+    def state_dict(self) -> StateDict:
+        """torch's state_dict, of plain values and tensors alone.
+
+        A schedule given as ``gamma_growth`` is left out, as torch leaves out a LambdaLR's
+        functions: construct with the same one to resume.
+        """
+        packed = super().state_dict()
+        for group in packed["param_groups"]:
+            if callable(group.get("gamma_growth")):
+                del group["gamma_growth"]
+        return packed
+
+    def load_state_dict(self, state_dict: StateDict) -> None:
+        """Load what `state_dict` gave, bit for bit: no tensor changes its dtype or is shared.
+
+        A setting that it does not name stays as it is.
+
+        Raises:
+            ValueError: a setting out of its range, a state that lacks an entry or has one of
+                another shape; nothing has been loaded then.
+        """
+        before, taken = self.param_groups, {}
+
+        def last_hook(_: Optimizer, loaded: StateDict) -> None:
+            """Runs after the user's hooks, before anything changes."""
+            self._check_loaded(loaded)
+            taken.update(loaded)
+
+        handle = self.register_load_state_dict_pre_hook(last_hook)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            handle.remove()
+        # torch casts what it loads to the parameter's dtype: float32 sums beside bfloat16
+        # parameters would come back rounded
+        saved = [key for group in taken["param_groups"] for key in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for key, p in zip(saved, params, strict=True):
+            for name, value in taken["state"].get(key, {}).items():
+                if isinstance(value, Tensor):
+                    self.state[p][name] = value.detach().to(p.device, copy=True)
+        for group, old in zip(self.param_groups, before, strict=True):
+            for name, value in old.items():  # a schedule, and what an older version did not save
+                group.setdefault(name, value)
+
+    def _check_loaded(self, loaded: StateDict) -> None:
+        """Raise ValueError for a state_dict that is not one of an optimizer like this."""
+        groups = loaded["param_groups"]
+        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+            return  # torch refuses it by its own words
+        for ours, theirs in zip(self.param_groups, groups, strict=True):
+            check_group({name: theirs.get(name, ours[name]) for name in (*self._own, *self._clock)})
+            for i, (p, key) in enumerate(zip(ours["params"], theirs["params"], strict=True)):
+                found = loaded["state"].get(key, {})
+                where = f"of parameter {i} of {type(self).__name__}"
+                for name in self._saved_names({**ours, **theirs}) if p in self.state else ():
+                    if name not in found:
+                        raise ValueError(f"state_dict must hold {name!r} {where}")
+                for name, value in found.items():
+                    if isinstance(value, Tensor) and value.dim() and value.shape != p.shape:
+                        raise ValueError(
+                            f"{name!r} {where} must have its shape {tuple(p.shape)}, "
+                            f"got {tuple(value.shape)}"
+                        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_own": self._own}
+
+    def _saved_names(self, group: Group) -> tuple[str, ...]:
+        """What a checkpoint must hold of each parameter of a group."""
+        return ()
+
+
+def own_arguments(arguments: dict[str, Any]) -> Group:
+    """The settings among the ``locals()`` of an optimizer's constructor, conventions laid open."""
+    own = {k: v for k, v in arguments.items() if k not in ("self", "params", "__class__")}
+    if "conventions" in own:
+        own.update(vars(own.pop("conventions")))
+    return own

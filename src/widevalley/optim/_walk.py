@@ -1,0 +1,249 @@
+"""The walk, lines 1 to 6 of Algorithm 1: its settings, who steps together, and the step."""
+
+import math
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+
+import torch
+from torch import Tensor
+from torch._C._nn import flatten_dense_tensors, unflatten_dense_tensors
+
+from widevalley.optim._algorithm import (
+    Langevin,
+    Points,
+    average_,
+    langevin_adam_step_,
+    langevin_step_,
+)
+from widevalley.optim._anchored import AnchoredOptimizer, mean_of, scope
+from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._kernel import available, fused_step_
+from widevalley.optim._noise import WORD, indices, noise, step_key
+from widevalley.optim._tensors import element_index, local_real_view
+from widevalley.optim._validation import Group
+
+SMALL = 1 << 15
+"""A parameter of fewer numbers is small: a step of it costs calls, not memory."""
+_gradient = attrgetter("grad")
+LARGE = 1 << 20
+"""Numbers from which a processor's kernel is worth the seconds its making takes."""
+
+
+How = tuple[bool | None, bool, tuple[str, ...]]
+"""Whether by the kernel (None: where that pays), whether small parameters go side by side, and the
+names in the state of what is read and written beside the walker."""
+
+
+class LangevinStep(CheckedOptimizer):
+    """An optimizer whose parameters take Langevin steps: `SGLD`, and those with an anchor."""
+
+    @abstractmethod
+    def _settings(self, group: Group) -> Langevin:
+        """The settings of a step of the group."""
+
+    @abstractmethod
+    def _how(self, group: Group) -> How:
+        """How steps of the group are taken, and what they keep beside the walker."""
+
+    def _walk(self, groups: list[Group]) -> None:
+        """Lines 4 to 6 of Algorithm 1."""
+        for group in groups:
+            s, walkers = self._settings(group), self._walkers(group)
+            for part in walkers.parts:
+                w = part.points()
+                clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
+                key = step_key(*clock, w.block)
+                if not (walkers.fused and fused_step_(w, s, key, must=group["fused"])):
+                    z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
+                    (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
+                    average_(w, s)
+                if w.params:  # they are not the walker themselves
+                    torch._foreach_copy_(w.params, w.views)
+
+    def _walkers(self, group: Group) -> "Walkers":
+        """Who takes this step and who of them together, made anew where that has changed."""
+        known: dict[int, Walkers] = self.__dict__.setdefault("_known_walkers", {})
+        walkers, walking, how = known.get(id(group)), self._walking(group), self._how(group)
+        if walkers is not None and walkers.how == how and len(walking) == len(walkers.who):
+            for (p, state), (q, marker) in zip(walking, walkers.who, strict=True):
+                if p is not q or state.get("anchor", state.get("walker")) is not marker:
+                    break
+            else:
+                return walkers
+        known[id(group)] = Walkers(walking, how, self._first_elements())
+        return known[id(group)]
+
+    def _check_parameter(self, p: object, group: Group, where: str) -> None:
+        super()._check_parameter(p, group, where)
+        if group["fused"] and isinstance(p, Tensor) and not available(p.device):
+            needs = {"cpu": "a C++ compiler", "cuda": "Triton"}.get(p.device.type, "a CPU or CUDA")
+            raise ValueError(f"fused must not be True on {p.device}: it needs {needs}")
+
+
+class LangevinWalk(LangevinStep, AnchoredOptimizer):
+    """An anchored optimizer that walks by Langevin steps: `EntropySGD` and `EntropyAdam`."""
+
+    def _settings(self, group: Group) -> Langevin:
+        eta = float(group["langevin_lr"])
+        return Langevin(
+            lr=eta,
+            gamma=min(scope(group), 1 / eta) if eta else 0.0,  # more would overshoot the anchor
+            noise_std=float(group["noise"]) * math.sqrt(eta),
+            law=group["noise_law"],
+            averaging=float(group["averaging"]),
+            weight_decay=float(group["weight_decay"]),
+            momentum=float(group["langevin_momentum"]),
+            nesterov=group["langevin_nesterov"],
+            momentum_on_all=group["momentum_on_all"],
+            sign=-1.0 if group["maximize"] else 1.0,
+            betas=group.get("langevin_betas"),
+            eps=group.get("eps", 0.0),
+        )
+
+    def _how(self, group: Group) -> How:
+        mean = () if group["averaging"] == 1 else ("mean",)
+        if group.get("langevin_betas"):
+            # each parameter counts its own steps, and so goes on its own, line by line
+            return False, False, ("anchor", *mean)
+        buffer = ("langevin_buffer",) if group["langevin_momentum"] else ()
+        return group["fused"], True, ("anchor", *mean, *buffer)
+
+    def _slots(self, group: Group) -> tuple[str, ...]:
+        return self._how(group)[2]
+
+    def _restart_walks(self, groups: list[Group]) -> None:
+        walked = [state for group in groups for _, state in self._walked(group)]
+        super()._restart_walks(groups)
+        buffers = [local_real_view(s["langevin_buffer"]) for s in walked if "langevin_buffer" in s]
+        if buffers and groups[0]["reset_momentum"]:
+            torch._foreach_zero_(buffers)
+
+    def _ended(self, group: Group) -> tuple[list[State], list[Tensor], list[Tensor]]:
+        """Of the walks that end now: the states, the anchors x and the means mu."""
+        walked = self._walked(group)
+        states = [state for _, state in walked]
+        x = [local_real_view(state["anchor"]) for state in states]
+        return states, x, [local_real_view(mean_of(p, state)) for p, state in walked]
+
+
+class Walkers:
+    """Who takes a step of a group: small parameters side by side, the others each on its own."""
+
+    def __init__(
+        self, walking: Sequence[tuple[Tensor, State]], how: How, first: Mapping[Tensor, int]
+    ) -> None:
+        self.how = how
+        fused, side_by_side, slots = how
+        self.fused = _pays([p for p, _ in walking]) if fused is None else fused
+        together = defaultdict(list)
+        self.parts: list[FlatBuffers | OnItsOwn] = []
+        for p, state in walking:
+            if side_by_side and is_small(p):
+                together[p.dtype, p.device, first[p] // WORD].append((p, state))
+            else:
+                self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=self.fused))
+        for members in together.values():
+            self.parts.append(FlatBuffers(members, slots, first))
+        self.who = [(p, state.get("anchor", state.get("walker"))) for p, state in walking]
+
+
+class FlatBuffers:
+    """Small parameters in one tensor of each kind, of which their states show views.
+
+    A step of them is a handful of passes instead of a handful for each.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[Tensor, State]],
+        slots: Sequence[str],
+        first: Mapping[Tensor, int],
+    ) -> None:
+        self._params = [p.detach() for p, _ in members]
+        self._owners = [p for p, _ in members]
+        self._flat: dict[str, Tensor] = {}
+        for name in (*slots, "walker"):
+            if name in members[0][1]:
+                kept = [state[name] for _, state in members]
+                self._flat[name] = flatten_dense_tensors(kept)
+                views = unflatten_dense_tensors(self._flat[name], kept)
+                for (_, state), view in zip(members, views, strict=True):
+                    state[name] = view
+        index = [indices(first[p], p.numel(), p.device) for p, _ in members]
+        self._index, self._block = torch.cat(index), first[members[0][0]] // WORD
+
+    def points(self) -> Points:
+        """The parameters and gradients as they are now, beside the flat state."""
+        walker = self._flat.get("walker")
+        if walker is None:
+            walker = flatten_dense_tensors(self._params)
+        return Points(
+            walker,
+            flatten_dense_tensors(list(map(_gradient, self._owners))),
+            self._flat.get("anchor", walker),
+            self._flat.get("mean"),
+            self._flat.get("langevin_buffer"),
+            self._index,
+            self._block,
+            self._params,
+            list(unflatten_dense_tensors(walker, self._params)),
+        )
+
+
+class OnItsOwn:
+    """A parameter that is large, sharded or complex."""
+
+    def __init__(
+        self, p: Tensor, state: State, slots: Sequence[str], first: int, *, in_memory: bool
+    ) -> None:
+        self._p, self._state, self._slots = p, state, slots
+        self._index, self._block = element_index(p, first), first // WORD
+        self._order: tuple[int, ...] | None = None
+        shown = local_real_view(p)
+        if in_memory and not shown.is_contiguous():
+            # the kernel passes over memory: dimensions and numbers are laid out as they are there
+            self._order = tuple(sorted(range(shown.dim()), key=shown.stride, reverse=True))
+            if isinstance(self._index, int):
+                self._index = indices(self._index, shown.numel(), shown.device)
+            self._index = self._index.view(shown.shape).permute(self._order).flatten()
+
+    def points(self) -> Points:
+        """The parameter and its gradient as they are now, beside its state."""
+        p, state = self._p, self._state
+        shown, walker = self._view(p), self._view(state.get("walker", p))
+        kept = {name: self._view(state[name]) for name in self._slots}
+        assert p.grad is not None
+        return Points(
+            walker,
+            self._view(p.grad),
+            kept.get("anchor", walker),
+            kept.get("mean"),
+            kept.get("langevin_buffer"),
+            self._index,
+            self._block,
+            [shown] if "walker" in state else [],
+            [walker],
+            state,
+        )
+
+    def _view(self, t: Tensor) -> Tensor:
+        t = local_real_view(t)
+        return t if self._order is None else t.permute(self._order)
+
+
+def is_small(p: Tensor) -> bool:
+    """Whether a step of the parameter costs calls, not memory."""
+    plain = not hasattr(p, "to_local") and not p.is_complex()
+    return plain and 0 < p.numel() < SMALL
+
+
+def _pays(params: Sequence[Tensor]) -> bool:
+    """Whether the kernel is worth its making, and can be made."""
+    if not params:
+        return False
+    device = params[0].device
+    if device.type == "cpu" and sum(p.numel() for p in params) < LARGE:
+        return False
+    return available(device)
