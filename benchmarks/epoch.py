@@ -35,9 +35,6 @@ CONTENDERS: dict[str, Build] = {
     "torch AdamW, fused": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
     "EntropySGD": lambda p: EntropySGD(p, langevin_lr=1e-2),
     "EntropySGD, noise off": lambda p: EntropySGD(p, langevin_lr=1e-2, noise=0.0),
-    "EntropySGD, bfloat16 state": lambda p: EntropySGD(
-        p, langevin_lr=1e-2, state_dtype=torch.bfloat16
-    ),
     "EntropyAdam": lambda p: EntropyAdam(p, langevin_lr=1e-2),
 }
 

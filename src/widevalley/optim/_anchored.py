@@ -142,7 +142,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         if anchor is None or anchor.dtype != dtype or anchor.device != p.device:
             if anchor is not None and state["initialized"]:  # model.to, or another's checkpoint
                 for name, value in state.items():
-                    if isinstance(value, Tensor) and value.dim():
+                    if isinstance(value, Tensor):
                         state[name] = value.to(p.device, dtype)
             else:
                 state.clear()

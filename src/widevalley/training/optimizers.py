@@ -45,7 +45,8 @@ class LangevinSettings(Settings):
         """As the optimizers take them, conventions in an object of their own."""
         plain = asdict(self)
         names = ("langevin_nesterov", "reset_momentum")
-        return {**plain, "conventions": Conventions(**{name: plain.pop(name) for name in names})}
+        conventions = Conventions(**{name: plain.pop(name) for name in names})
+        return {**plain, "conventions": conventions}
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
         """Set the anchor's rate by the schedule, and the walk's by the walk's schedule."""
@@ -153,6 +154,8 @@ class SGLDSettings(Settings):
     """Rate at the start."""
     noise: float = 1e-4
     """Thermal noise: a step adds sqrt(lr) noise N(0, 1)."""
+    noise_law: Literal["gaussian", "two-point"] = "gaussian"
+    """N(0, 1), or the cheaper ±1 of the same mean and variance."""
     weight_decay: float = 0.0
     """L2 penalty."""
 
