@@ -183,7 +183,7 @@ def scope(group: Group) -> float:
 
 def mean_of(p: Tensor, state: State) -> Tensor:
     """mu, which is x' where averaging is 1."""
-    mu: Tensor = state.get("mean", state.get("walker", p))
+    mu: Tensor = state["mean"] if "mean" in state else state.get("walker", p)
     return mu
 
 
