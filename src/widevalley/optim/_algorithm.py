@@ -17,7 +17,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """Names in the state of what Adam keeps."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Langevin:
     """The settings of one Langevin step, as plain numbers in the paper's notation."""
 

@@ -24,10 +24,12 @@ from widevalley.optim._noise import WORD, indices, noise, step_key
 from widevalley.optim._tensors import element_index, local_real_view
 from widevalley.optim._validation import Group
 
+NO_KEY = (0, 0, 0)
+_gradient = attrgetter("grad")
+
 SMALL = 1 << 15
 """A parameter of fewer numbers is small: a step of it costs calls, not memory."""
-_gradient = attrgetter("grad")
-LARGE = 1 << 20
+LARGE = 1 << 17
 """Numbers from which a processor's kernel is worth the seconds its making takes."""
 
 
@@ -54,7 +56,7 @@ class LangevinStep(CheckedOptimizer):
             for part in walkers.parts:
                 w = part.points()
                 clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
-                key = step_key(*clock, w.block)
+                key = step_key(*clock, w.block) if s.noise_std else NO_KEY
                 if not (walkers.fused and fused_step_(w, s, key, must=group["fused"])):
                     z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
                     (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
@@ -161,8 +163,8 @@ class FlatBuffers:
         slots: Sequence[str],
         first: Mapping[Tensor, int],
     ) -> None:
-        self._params = [p.detach() for p, _ in members]
         self._owners = [p for p, _ in members]
+        self._params = [p.detach() for p, _ in members]
         self._flat: dict[str, Tensor] = {}
         for name in (*slots, "walker"):
             if name in members[0][1]:
@@ -171,24 +173,29 @@ class FlatBuffers:
                 views = unflatten_dense_tensors(self._flat[name], kept)
                 for (_, state), view in zip(members, views, strict=True):
                     state[name] = view
+        self._gathers = "walker" not in self._flat  # the parameters themselves are the walker
+        self._walker = self._flat.get("walker", flatten_dense_tensors(self._params))
+        self._walkers = list(unflatten_dense_tensors(self._walker, self._params))
+        self._gradient = flatten_dense_tensors(list(map(_gradient, self._owners)))
+        self._gradients = list(unflatten_dense_tensors(self._gradient, self._params))
         index = [indices(first[p], p.numel(), p.device) for p, _ in members]
         self._index, self._block = torch.cat(index), first[members[0][0]] // WORD
 
     def points(self) -> Points:
         """The parameters and gradients as they are now, beside the flat state."""
-        walker = self._flat.get("walker")
-        if walker is None:
-            walker = flatten_dense_tensors(self._params)
+        if self._gathers:
+            torch._foreach_copy_(self._walkers, self._params)
+        torch._foreach_copy_(self._gradients, list(map(_gradient, self._owners)))
         return Points(
-            walker,
-            flatten_dense_tensors(list(map(_gradient, self._owners))),
-            self._flat.get("anchor", walker),
+            self._walker,
+            self._gradient,
+            self._flat.get("anchor", self._walker),
             self._flat.get("mean"),
             self._flat.get("langevin_buffer"),
             self._index,
             self._block,
             self._params,
-            list(unflatten_dense_tensors(walker, self._params)),
+            self._walkers,
         )
 
 
