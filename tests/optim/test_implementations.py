@@ -305,6 +305,25 @@ def test_other_parameters_in_a_group_are_noticed():
 
 
 @every_way
+def test_numbers_put_in_the_place_of_a_parameters_own_are_walked_on(way):
+    """As wrappers and averages do: ``p.data = other`` amid a walk."""
+    skip_without_compiler(way)
+
+    def run(replace):
+        params = parameters([(3, 4), (200, 200), (7,)], torch.float32)
+        optimizer = EntropySGD(params, langevin_steps=4, noise=0.1, **WAYS[way])
+        for k in range(10):
+            for p in params:
+                p.grad = torch.ones_like(p)
+                if replace and k == 6:
+                    p.data = p.detach().clone()
+            optimizer.step()
+        return params
+
+    assert all(torch.equal(p, q) for p, q in zip(run(True), run(False), strict=True))
+
+
+@every_way
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "expanded_gradient"])
 def test_how_a_parameter_lies_in_memory_changes_nothing(way, layout):
     """Numbers and noise go by place in the tensor, not by place in memory."""

@@ -163,8 +163,7 @@ class FlatBuffers:
         slots: Sequence[str],
         first: Mapping[Tensor, int],
     ) -> None:
-        self._owners = [p for p, _ in members]
-        self._params = [p.detach() for p, _ in members]
+        self._params = [p for p, _ in members]
         self._flat: dict[str, Tensor] = {}
         for name in (*slots, "walker"):
             if name in members[0][1]:
@@ -174,9 +173,9 @@ class FlatBuffers:
                 for (_, state), view in zip(members, views, strict=True):
                     state[name] = view
         self._gathers = "walker" not in self._flat  # the parameters themselves are the walker
-        self._walker = self._flat.get("walker", flatten_dense_tensors(self._params))
+        self._gradient = torch.cat([p.detach().flatten() for p in self._params])  # room for it
+        self._walker = self._flat.get("walker", torch.empty_like(self._gradient))
         self._walkers = list(unflatten_dense_tensors(self._walker, self._params))
-        self._gradient = flatten_dense_tensors(list(map(_gradient, self._owners)))
         self._gradients = list(unflatten_dense_tensors(self._gradient, self._params))
         index = [indices(first[p], p.numel(), p.device) for p, _ in members]
         self._index, self._block = torch.cat(index), first[members[0][0]] // WORD
@@ -185,7 +184,7 @@ class FlatBuffers:
         """The parameters and gradients as they are now, beside the flat state."""
         if self._gathers:
             torch._foreach_copy_(self._walkers, self._params)
-        torch._foreach_copy_(self._gradients, list(map(_gradient, self._owners)))
+        torch._foreach_copy_(self._gradients, list(map(_gradient, self._params)))
         return Points(
             self._walker,
             self._gradient,
