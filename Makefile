@@ -1,17 +1,21 @@
 # Two commands need nothing prepared but Python 3.11+ and make:
 #   make demo   trains four optimizers on real digits and draws their learning curves
-#   make test   runs the whole test suite
+#   make test   runs the tests that are not slow
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types floors wheel check setup clean
+.PHONY: demo test test-all lint types floors wheel check setup clean
 
 demo: setup
 	$(BIN)/widevalley compare digits --seeds 3
 
+# Without the slow ones, which `make test-all` adds.
 test: setup
+	$(BIN)/pytest -n auto -m "not slow"
+
+test-all: setup
 	$(BIN)/pytest -n auto
 
 lint: setup
@@ -26,7 +30,7 @@ floors: setup
 wheel: setup
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
-check: lint types floors wheel test
+check: lint types floors wheel test-all
 
 setup: $(READY)
 

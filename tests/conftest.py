@@ -16,6 +16,13 @@ torch.set_num_threads(1)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items):
+    """Count what compiles a kernel, which takes seconds, among the slow."""
+    for item in items:
+        if "callspec" in dir(item) and item.callspec.params.get("way") == "fused":
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def mnist_folder(tmp_path_factory):
     """A folder laid out as WIDEVALLEY_DATA is, holding the real MNIST files, or None."""

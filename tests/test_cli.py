@@ -130,6 +130,7 @@ def test_report_of_unfinished_runs(capsys, tmp_path):
     assert (tmp_path / "results/sgd/seed-0/metrics.jsonl").is_file()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     command = [sys.executable, "-m", "widevalley", "reproduce", "--report-only"]
     with subprocess.Popen(
@@ -216,7 +217,7 @@ def test_mnistfc_learns(real_data, capsys):
     assert folder.records[-1]["test_error"] < 20
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.slow)])
 def test_complaints_are_one_line_in_any_encoding(encoding, tmp_path):
     command = [sys.executable, "-m", "widevalley", "train", "digits", "--epochs", "many"]
     done = subprocess.run(

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,23 @@ FEW = ["--samples", "40", "--threads", "1"]
 QUICK = [*FEW, "--walk", "20", "--beta", "100", "--energies", "3", "--gammas", "30", "100"]
 
 
-@pytest.fixture(autouse=True)
-def runs(monkeypatch, tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
     """Two seeds of a tiny network."""
+    runs = tmp_path_factory.mktemp("trained") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "tiny", TINY)
+        train = ["train", "tiny", "--variant", "paper", "--seeds", "2", "--runs", str(runs)]
+        assert main(train) == 0
+    return runs
+
+
+@pytest.fixture(autouse=True)
+def runs(trained, monkeypatch, tmp_path):
+    """They, each test with its own copy, in the folder it works in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RECIPES, "tiny", TINY)
-    for seed in ("0", "1"):
-        assert main(["train", "tiny", "--variant", "paper", "--seed", seed]) == 0
+    shutil.copytree(trained, tmp_path / "runs")
 
 
 def pictures_of(folder):

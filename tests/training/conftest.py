@@ -1,13 +1,14 @@
 """A task of a second, and the comparison of two run folders."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
 
 from widevalley.data import load_digits
 from widevalley.models import DigitsMLP
-from widevalley.training import EntropySGDSettings, RunConfig, Task
+from widevalley.training import EntropySGDSettings, RunConfig, Task, run
 
 
 def digits_network(config):
@@ -30,6 +31,17 @@ def config():
         evaluate_every=0.5,
         threads=1,
     )
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """The run of a task that nothing stops, made once for all tests that compare with it."""
+
+    @cache
+    def made(task, config):
+        return run(task, config, tmp_path_factory.mktemp("whole"))
+
+    return made
 
 
 @pytest.fixture

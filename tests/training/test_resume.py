@@ -56,10 +56,14 @@ def stop_before(monkeypatch, gradients):
 
 
 @pytest.mark.parametrize("settings", OPTIMIZERS, ids=lambda settings: settings.name)
-@pytest.mark.parametrize("gradients", [1, 25, 40, 119])
-def test_resumes_bit_for_bit(monkeypatch, task, config, tmp_path, settings, gradients):
+@pytest.mark.parametrize(
+    "gradients", [25, 40, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 119))]
+)
+def test_resumes_bit_for_bit(
+    monkeypatch, task, config, uninterrupted, tmp_path, settings, gradients
+):
     config = replace(config, optimizer=settings, checkpoint_every=0.0)
-    whole = run(task, config, tmp_path / "whole")
+    whole = uninterrupted(task, config)
     with monkeypatch.context() as patch:
         stop_before(patch, gradients)
         with pytest.raises(Stop):
@@ -67,8 +71,10 @@ def test_resumes_bit_for_bit(monkeypatch, task, config, tmp_path, settings, grad
     assert_same_end(whole, run(task, config, tmp_path / "parts"))
 
 
-def test_starts_over_where_no_checkpoint_was_written(monkeypatch, task, config, tmp_path):
-    whole = run(task, config, tmp_path / "whole")
+def test_starts_over_where_no_checkpoint_was_written(
+    monkeypatch, task, config, uninterrupted, tmp_path
+):
+    whole = uninterrupted(task, config)
     with monkeypatch.context() as patch:
         stop_before(patch, 77)
         with pytest.raises(Stop):
@@ -77,9 +83,9 @@ def test_starts_over_where_no_checkpoint_was_written(monkeypatch, task, config, 
     assert_same_end(whole, run(task, config, tmp_path / "parts"))
 
 
-def test_a_metrics_line_cut_short_is_dropped(monkeypatch, task, config, tmp_path):
+def test_a_metrics_line_cut_short_is_dropped(monkeypatch, task, config, uninterrupted, tmp_path):
     config = replace(config, checkpoint_every=0.0)
-    whole = run(task, config, tmp_path / "whole")
+    whole = uninterrupted(task, config)
     with monkeypatch.context() as patch:
         stop_before(patch, 77)
         with pytest.raises(Stop):
@@ -90,8 +96,10 @@ def test_a_metrics_line_cut_short_is_dropped(monkeypatch, task, config, tmp_path
     assert_same_end(whole, run(task, config, tmp_path / "parts"))
 
 
-def test_killed_between_the_last_checkpoint_and_the_last_record(task, config, tmp_path):
-    whole = run(task, config, tmp_path / "whole")
+def test_killed_between_the_last_checkpoint_and_the_last_record(
+    task, config, uninterrupted, tmp_path
+):
+    whole = uninterrupted(task, config)
     parts = run(task, config, tmp_path / "parts")
     metrics = parts.path / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
@@ -162,13 +170,13 @@ def test_ctrl_c_leaves_a_resumable_run_and_one_line(tmp_path):
     assert folder.finished
 
 
-def test_ctrl_c_writes_a_checkpoint_of_the_very_step(task, config, tmp_path):
+def test_ctrl_c_writes_a_checkpoint_of_the_very_step(task, config, uninterrupted, tmp_path):
     class PressCtrlC(RunProgress):
         def record(self, record):
             if record["gradients"] == 60:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    whole = run(task, config, tmp_path / "whole")
+    whole = uninterrupted(task, config)
     with pytest.raises(Interrupted, match=r"stopped at 60 of 120 gradients"):
         run(task, config, tmp_path / "parts", progress=PressCtrlC())
     assert RunFolder(tmp_path / "parts").resume()["gradients"] == 60

@@ -117,10 +117,14 @@ class Stop(Exception):
     [EntropySGDSettings(langevin_steps=7), EntropyAdamSettings(langevin_steps=7), AdamSettings()],
     ids=lambda settings: settings.name,
 )
-@pytest.mark.parametrize("gradients", [1, 25, 30, 89])
-def test_resumes_bit_for_bit(monkeypatch, config, tmp_path, name, settings, gradients):
+@pytest.mark.parametrize(
+    "gradients", [25, 30, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 89))]
+)
+def test_resumes_bit_for_bit(
+    monkeypatch, config, uninterrupted, tmp_path, name, settings, gradients
+):
     config = replace(config, optimizer=settings, checkpoint_every=0.0)
-    whole = run(TASKS[name], config, tmp_path / "whole")
+    whole = uninterrupted(TASKS[name], config)
     step = runner_module.Loop.step
 
     def stopping(loop):

@@ -23,7 +23,7 @@ def by_products(operator):
 
 
 @every_case
-@pytest.mark.parametrize("columns", [1, 7, 1000])
+@pytest.mark.parametrize("columns", [pytest.param(1, marks=pytest.mark.slow), 7, 1000])
 @pytest.mark.parametrize("structure", [True, False])
 def test_blocks_make_the_matrix(case, columns, structure):
     operator = Hessian(Objective(*made(case)))

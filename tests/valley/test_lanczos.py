@@ -98,6 +98,7 @@ def test_the_smoothed_density_integrates_to_one():
     assert np.trapezoid(density.smoothed(grid, 0.1), grid) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_float32_products_of_a_network():
     module, loss, batches = made(CASES[0])
     exact = Hessian(Objective(module, loss, batches), keep_graphs=True)
