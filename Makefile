@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint types floors wheel check setup clean
+.PHONY: demo test test-all gpu gpu-setup lint types floors wheel check setup clean
 
 demo: setup
 	$(BIN)/widevalley compare digits --seeds 3
@@ -17,6 +17,20 @@ test: setup
 
 test-all: setup
 	$(BIN)/pytest -n auto
+
+# All that waits for a GPU, in MINUTES, into runs/gpu; the same command goes on where it stopped.
+# `make gpu REHEARSE=1` takes every step on the processor, at a tiny size.
+MINUTES ?= 30
+gpu: $(if $(REHEARSE),setup,gpu-setup)
+	$(if $(REHEARSE),$(VENV),$(VENV)-gpu)/bin/python benchmarks/gpu.py --minutes $(MINUTES) $(if $(REHEARSE),--rehearse --to runs/rehearsal)
+
+# The machine's own torch, where it has one, is the one that fits its driver; where pip reaches no
+# index, what the machine has must do.
+gpu-setup:
+	@nvidia-smi -L || { echo 'no CUDA device here; make gpu REHEARSE=1 goes without one'; exit 2; }
+	$(PYTHON) -m venv --system-site-packages $(VENV)-gpu
+	grep -v '^torch' constraints.txt > $(VENV)-gpu/constraints.txt
+	-$(VENV)-gpu/bin/python -m pip install --quiet --constraint $(VENV)-gpu/constraints.txt --editable '.[dev]'
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -43,4 +57,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-gpu dist runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -23,6 +23,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(scope="session")
 def mnist_folder(tmp_path_factory):
     """A folder laid out as WIDEVALLEY_DATA is, holding the real MNIST files, or None."""

@@ -9,7 +9,7 @@ from tests.optim.optimizers import ANCHORED, OPTIMIZERS
 from tests.optim.problems import batch, close, mlp, same, train, weights
 from widevalley import EntropyAdam, EntropySGD
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = pytest.mark.cuda
 every = pytest.mark.parametrize("info", OPTIMIZERS, ids=str)
 
 
