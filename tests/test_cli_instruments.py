@@ -16,7 +16,7 @@ from widevalley.training import RunFolder
 from widevalley.valley.landscape import Slice, ToyLandscape
 from widevalley.valley.samplers import Chains
 
-from .experiments.test_spectra import TINY
+from .experiments.test_measure_spectrum import TINY
 
 FEW = ["--samples", "40", "--threads", "1"]
 QUICK = [*FEW, "--walk", "20", "--beta", "100", "--energies", "3", "--gammas", "30", "100"]

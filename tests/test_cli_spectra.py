@@ -6,7 +6,7 @@ from widevalley.cli import main
 from widevalley.experiments import RECIPES
 from widevalley.valley.hessian import Density, FisherDiagonal, Spectrum
 
-from .experiments.test_spectra import TINY
+from .experiments.test_measure_spectrum import TINY
 
 FEW = ["--samples", "40", "--threads", "1"]
 

@@ -11,9 +11,9 @@ from widevalley.cli.flags import UsageError, command, first, leading, parse
 from widevalley.cli.terminal import show
 from widevalley.experiments import PAPER, RECIPES, small
 from widevalley.report import (
+    copy_reproduction,
     diverged_in,
     find_groups,
-    keep_reproduction,
     rich_table,
     run_cells,
     sgld_table,
@@ -100,7 +100,7 @@ def reproduce(arguments: list[str]) -> None:
     show(rich_table(table_1(root, chosen), "Table 1"))
     show(rich_table(sgld_table(root, chosen), "SGLD"))
     to = told.to or root
-    for path in keep_reproduction(root, recipes, to):
+    for path in copy_reproduction(root, recipes, to):
         print(f"written: {path}")
     if left:
         raise Incomplete(f"not at their end: {', '.join(left)}")

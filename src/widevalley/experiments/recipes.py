@@ -9,7 +9,7 @@ from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.ptb import PTB
 from widevalley.experiments.recipe import Recipe
-from widevalley.experiments.small import SMALL_CHARLSTM, SMALL_LENET, SMALL_MNISTFC
+from widevalley.experiments.small_networks import SMALL_CHARLSTM, SMALL_LENET, SMALL_MNISTFC
 
 PAPER: dict[str, Recipe] = {
     recipe.name: recipe for recipe in (MNISTFC, LENET, ALLCNN, PTB, CHARLSTM)

@@ -1,30 +1,36 @@
 """Run folders in; tables, pictures and results folders out."""
 
 from widevalley.report.claims import write_claims
+from widevalley.report.copied_runs import write_report, write_results
 from widevalley.report.curves import draw_curves
-from widevalley.report.flatness import draw_flatness, flatness_cells
+from widevalley.report.flatness_figures import draw_flatness, flatness_cells
 from widevalley.report.groups import Group, diverged_in, find_groups, folders_in, group_runs
-from widevalley.report.landscapes import (
+from widevalley.report.landscape_figures import (
     draw_line,
     draw_planes,
     draw_slices,
     draw_toy,
     draw_traces,
 )
-from widevalley.report.reproduction import (
-    keep_reproduction,
+from widevalley.report.paper_tables import (
+    copy_reproduction,
     sgld_table,
     table_1,
     write_reproduction,
 )
-from widevalley.report.results import write_report, write_results
-from widevalley.report.spectra import draw_density, draw_fisher, draw_spectrum, spectrum_cells
+from widevalley.report.spectrum_figures import (
+    draw_density,
+    draw_fisher,
+    draw_spectrum,
+    spectrum_cells,
+)
 from widevalley.report.table import markdown_table, rich_table, run_cells
-from widevalley.report.theory import write_theory
+from widevalley.report.theory_page import write_theory
 from widevalley.report.trials import trial_table
 
 __all__ = [
     "Group",
+    "copy_reproduction",
     "diverged_in",
     "draw_curves",
     "draw_density",
@@ -40,7 +46,6 @@ __all__ = [
     "flatness_cells",
     "folders_in",
     "group_runs",
-    "keep_reproduction",
     "markdown_table",
     "rich_table",
     "run_cells",

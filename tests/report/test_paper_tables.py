@@ -6,7 +6,7 @@ import pytest
 
 from widevalley.experiments import PAPER, QUOTED
 from widevalley.report import (
-    keep_reproduction,
+    copy_reproduction,
     markdown_table,
     sgld_table,
     table_1,
@@ -101,7 +101,7 @@ def test_files(runs):
 
 def test_kept_elsewhere_without_checkpoints(runs, tmp_path):
     (runs / "lenet/sgld/seed-0/checkpoint.pt").write_bytes(b"large")
-    keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+    copy_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
     kept = tmp_path / "kept/lenet/sgld/seed-0"
     names = {path.name for path in kept.iterdir()}
     assert names == {"config.json", "environment.json", "metrics.jsonl"}
@@ -111,11 +111,11 @@ def test_kept_elsewhere_without_checkpoints(runs, tmp_path):
 
 
 def test_kept_runs_of_other_settings_are_not_overwritten(runs, tmp_path):
-    keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+    copy_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
     config = tmp_path / "kept/lenet/sgld/seed-0/config.json"
     config.write_text("{}")
     with pytest.raises(ValueError, match="holds a run of other settings"):
-        keep_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
+        copy_reproduction(runs, list(PAPER.values()), tmp_path / "kept")
     assert config.read_text() == "{}"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from widevalley._files import atomic_write
-from widevalley.experiments.endpoint import LossConfig, facts_of, loop_of, loss_of, objective_of
+from widevalley.experiments.run_end import LossConfig, facts_of, loop_of, loss_of, objective_of
 from widevalley.training import RunFolder
 from widevalley.valley import Hessian, Objective, Progress, exact_spectrum, spectral_density
 from widevalley.valley.hessian import (

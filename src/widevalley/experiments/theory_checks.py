@@ -1,52 +1,30 @@
-"""docs/theory.md: the paper's equations, the functions that check them, and what these gave."""
+"""The paper's equations, each with a function that checks it in numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from widevalley.report.table import markdown_table
 from widevalley.valley import theory
 from widevalley.valley.entropy import QuadraticLoss, local_entropy_on_grid
 from widevalley.valley.landscape import TOY_GAMMAS, toy_landscape
 from widevalley.valley.samplers import SGLDSampler
 
-SAID = """\
-# The theory, in numbers
-
-Equations of the paper (sections 3 and 4.4, Appendices B and C), each with the function of
-`widevalley.valley` that checks it and the number it gave. `widevalley theory --to docs/theory.md`
-makes this page. Notation: f the loss, x the anchor, γ the scope, F(x, γ) the local entropy,
-log ∫ exp(-f(x') - γ/2 ‖x - x'‖²) dx'. The Lemma assumes that f is α-Lipschitz and β-smooth, and
-that no eigenvalue of its Hessian lies in [-2γ - c, c]. Bold is where the paper says too much.
-"""
-
 
 @dataclass(frozen=True)
-class Check:
-    """An equation, what checks it and how."""
+class TheoryCheck:
+    """An equation of the paper, and what checks it."""
 
     section: str
     equation: str
     by: str
     """Names in `widevalley.valley`."""
-    found: Callable[[], str]
-    """Computes, and says what came out."""
-
-
-def write_theory(file: Path) -> Path:
-    """Compute every check and write the page."""
-    rows = [[c.section, c.equation, c.by, c.found()] for c in CHECKS]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    table = markdown_table((["section", "equation", "by", "found"], rows))
-    table = table.replace("---:", "---")
-    file.write_text(f"{SAID}\n{table}")
-    return file
+    run: Callable[[], str]
+    """Computes, and returns the outcome in words."""
 
 
 def _axis(reach: float, points: int) -> Tensor:
@@ -187,34 +165,40 @@ def _toy() -> str:
     return f"f is least in the narrow valley, at {deepest:g}; -F in the wide one: {said}"
 
 
-CHECKS = (
-    Check("3, Fig. 2", "F prefers wide valleys", "`landscape.toy_landscape`", _toy),
-    Check("3", "F(x, γ) → -f(x) + const as γ → ∞", "`entropy.local_entropy_on_grid`", _limits),
-    Check("4.1", "-∇F = γ (x - ⟨x'⟩)", "`entropy.local_entropy_on_grid`", _gradient),
-    Check("4.2", "a walk with noise √η' ε has 1/β = ε²/2", "`samplers.SGLDSampler`", _temperature),
-    Check(
+THEORY_CHECKS = (
+    TheoryCheck("3, Fig. 2", "F prefers wide valleys", "`landscape.toy_landscape`", _toy),
+    TheoryCheck(
+        "3", "F(x, γ) → -f(x) + const as γ → ∞", "`entropy.local_entropy_on_grid`", _limits
+    ),
+    TheoryCheck("4.1", "-∇F = γ (x - ⟨x'⟩)", "`entropy.local_entropy_on_grid`", _gradient),
+    TheoryCheck(
+        "4.2", "a walk with noise √η' ε has 1/β = ε²/2", "`samplers.SGLDSampler`", _temperature
+    ),
+    TheoryCheck(
         "4.4, B",
         "F is α/(1 + c/γ)-Lipschitz and β/(1 + c/γ)-smooth",
         "`theory.lemma_on_a_line`",
         _with_gap,
     ),
-    Check("4.4, B", "the same", "`theory.lemma_on_a_line`", _without_gap),
-    Check(
+    TheoryCheck("4.4, B", "the same", "`theory.lemma_on_a_line`", _without_gap),
+    TheoryCheck(
         "B",
         "A = (I + ∇²f/γ)⁻¹: curvature λ becomes λ/(1 + λ/γ)",
         "`theory.smoothed_curvature`",
         _curvature,
     ),
-    Check("4.4", "the minimiser of a convex f stays", "`theory.minimisers`", _convex),
-    Check("4.4", "the same", "`theory.minimisers`", _skewed),
-    Check(
+    TheoryCheck("4.4", "the minimiser of a convex f stays", "`theory.minimisers`", _convex),
+    TheoryCheck("4.4", "the same", "`theory.minimisers`", _skewed),
+    TheoryCheck(
         "4.4",
         "ε_ESGD ≲ (α/T)^p ε_SGD, p = (1 - 1/(1 + c/γ)) β",
         "`theory.stability_exponent`",
         _exponent,
     ),
-    Check("C", "log p(D) ≥ E_q[log p(D\\|z)] - KL(q ‖ p)", "`theory.GaussianModel.elbo`", _elbo),
-    Check(
+    TheoryCheck(
+        "C", "log p(D) ≥ E_q[log p(D\\|z)] - KL(q ‖ p)", "`theory.GaussianModel.elbo`", _elbo
+    ),
+    TheoryCheck(
         "C",
         "F ≥ E_q[log p(D\\|z) - γ/2 ‖x - z‖²] + H(q)",
         "`theory.GaussianModel.jensen_bound`",

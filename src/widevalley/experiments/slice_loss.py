@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.experiments.endpoint import LossConfig, Precision, facts_of, loss_of, run_name
+from widevalley.experiments.run_end import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
 from widevalley.valley import BatchNormStatistics, Hessian, Objective, Progress
 from widevalley.valley.hessian import top_eigenvector

@@ -39,11 +39,11 @@ def write_results(
     Raises ValueError, before anything is written, where `folder` already holds other runs.
     """
     runs = [*(run for group in groups for run in group.folders), *diverged]
-    keep_runs({run: folder / run.path.parent.name / run.path.name for run in runs})
+    copy_runs({run: folder / run.path.parent.name / run.path.name for run in runs})
     return write_report(groups, title, folder, diverged)
 
 
-def keep_runs(targets: Mapping[RunFolder, Path]) -> None:
+def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
     """Copy each run to its target without its checkpoint; one that is there already stays.
 
     Raises ValueError, before anything is written, where a target holds another run.

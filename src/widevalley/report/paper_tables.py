@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from widevalley.experiments import QUOTED, Recipe
+from widevalley.report.copied_runs import copy_runs, provenance
 from widevalley.report.curves import Panel, draw_panels
 from widevalley.report.groups import Group, folders_in, group_runs
-from widevalley.report.results import keep_runs, provenance
 from widevalley.report.table import Cells, markdown_table
 from widevalley.training import RunFolder
 
@@ -57,7 +57,7 @@ def write_reproduction(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
     return [table, *(path for name in FIGURES if (path := _draw(name, groups, root)))]
 
 
-def keep_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[Path]:
+def copy_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[Path]:
     """Copy the runs that have a record to `to`, without checkpoints, and write the files there.
 
     Raises ValueError, before anything is written, where `to` holds runs of other settings.
@@ -69,7 +69,7 @@ def keep_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[P
         for folder in folders_in(root / recipe.name / name)
         if folder.records
     ]
-    keep_runs({folder: to / folder.path.relative_to(root) for folder in folders})
+    copy_runs({folder: to / folder.path.relative_to(root) for folder in folders})
     return write_reproduction(to, recipes)
 
 

@@ -17,7 +17,7 @@ from widevalley.experiments import (
     finished_run,
     fisher,
 )
-from widevalley.experiments.endpoint import loss_of
+from widevalley.experiments.run_end import loss_of
 from widevalley.models import CharLSTM, SmallCharLSTM
 from widevalley.training import (
     AdamSettings,
