@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from widevalley.training import environment
+from widevalley.training import environment_facts
 
 FOLDER = Path(__file__).parents[1] / "results" / "benchmarks"
 
@@ -62,7 +62,7 @@ class Figures:
         """Measured just now, by this source; where the file goes is no setting."""
         date = datetime.now(UTC).isoformat(timespec="seconds")
         kept = {name: value for name, value in settings.items() if name != "to"}
-        return cls(benchmark, date, environment(device), kept, rows)
+        return cls(benchmark, date, environment_facts(device), kept, rows)
 
     @classmethod
     def read(cls, file: Path) -> "Figures":

@@ -23,8 +23,8 @@ from widevalley.valley.hessian import (
 )
 
 MOMENTS = 390
-"""Batches that Adam's moments are gathered over unless told."""
-SPENT = "seconds.txt"
+"""Batches that Adam's moments are gathered over by default."""
+SECONDS = "seconds.txt"
 
 
 def exact(
@@ -38,18 +38,17 @@ def exact(
 ) -> Spectrum:
     """All eigenvalues of the Hessian at the end of a run.
 
-    `blocks` keeps finished parts of the matrix, and the seconds they took, for a call with the same
-    run and settings to go on from. Raises ValueError where it holds those of another matrix.
+    Finished parts of the matrix, and the seconds they took, go to `blocks`, for a call with the
+    same run and settings to go on from. Raises ValueError where it has those of another matrix.
     """
     began = time.monotonic()
     objective = loss_of(folder, config)
     if blocks:
-        _claim(blocks, objective, config)
-        began -= _spent(blocks)
+        began -= _claim(blocks, objective, config)
 
     def note(done: int, total: int) -> None:
         if blocks:
-            with atomic_write(blocks / SPENT) as out:
+            with atomic_write(blocks / SECONDS) as out:
                 out.write(str(time.monotonic() - began).encode())
         if progress:
             progress(done, total)
@@ -97,6 +96,7 @@ def fisher(
         size = replace(config, samples=steps * loop.config.batch_size, chunk=loop.config.batch_size)
         batches = objective_of(loop, size)
     exact = fisher_diagonal(objective, centred=True, chunk=config.chunk)
+    # At lr 0 torch's own Adam gathers its moments and moves nothing.
     weights = [weight.clone().requires_grad_() for weight in batches.weights.values()]
     adam = torch.optim.Adam(weights, lr=0.0)
     for batch in batches.batches:
@@ -108,22 +108,17 @@ def fisher(
     return FisherDiagonal(exact.cpu().numpy(), fisher_diagonal_of_adam(adam).cpu().numpy(), facts)
 
 
-def _spent(blocks: Path) -> float:
-    """Seconds that earlier calls spent on the parts that are there."""
-    file = blocks / SPENT
-    return float(file.read_text()) if file.exists() else 0.0
-
-
-def _claim(blocks: Path, objective: Objective, config: LossConfig) -> None:
-    """Make a folder of blocks this matrix's own."""
+def _claim(blocks: Path, objective: Objective, config: LossConfig) -> float:
+    """Make a folder of blocks this matrix's own; returns the seconds that earlier calls took."""
     weights = objective.flat_weights.cpu().numpy()
-    told = {
+    key = {
         "weights": hashlib.sha256(weights.tobytes()).hexdigest(),
         "samples": config.samples,
         "dtype": config.dtype,
     }
-    file = blocks / "matrix.json"
-    if file.exists() and json.loads(file.read_text()) != told:
+    file, seconds = blocks / "matrix.json", blocks / SECONDS
+    if file.exists() and json.loads(file.read_text()) != key:
         raise ValueError(f"{blocks}: holds parts of another matrix; remove it or go elsewhere")
     blocks.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(key))
+    return float(seconds.read_text()) if seconds.exists() else 0.0

@@ -20,7 +20,7 @@ from widevalley.training import (
 )
 
 SAMPLES, TOKENS = 640, 2_400
-"""What `small` keeps of the training data; of the other splits it keeps a quarter of that."""
+"""Training data that `small` takes; of the other splits it takes a quarter of that."""
 
 
 def reproduce(
@@ -34,7 +34,7 @@ def reproduce(
 ) -> list[str]:
     """Run or resume what is missing of these variants, at ROOT/RECIPE/VARIANT/seed-N.
 
-    A run goes on with the device, precision and threads it was begun with; `threads` is for new
+    A run goes on with the device, precision and threads it began with; `threads` is for new
     ones. A variant that a recipe lacks is passed over. A run that diverges, lacks its data, is
     another process's at the moment or has other settings than the variant is left behind; returns
     one line on each of those. Raises ValueError for a variant that none of the recipes has.
@@ -43,14 +43,14 @@ def reproduce(
     with Bars() as bars:
         for recipe, name, config in _runs(recipes, variants, seeds):
             folder = RunFolder(run_path(root, recipe, name, seed=config.seed))
-            said = f"{recipe.name} {name} seed {config.seed}"
+            label = f"{recipe.name} {name} seed {config.seed}"
             try:
                 config = replace(config, threads=0 if folder.begun else threads)
-                bar = None if folder.finished else bars.run(said)
+                bar = None if folder.finished else bars.run(label)
                 run(recipe.task, config, folder.path, progress=bar, command=command)
             except (DataUnavailable, Diverged, RunBusy, RunConflict) as error:
                 bars.console.print(str(error), markup=False, soft_wrap=True)
-                left.append(said)
+                left.append(label)
     return left
 
 

@@ -24,7 +24,7 @@ class Recipe:
     tuned: tuple[RunConfig, ...] = ()
     """The default run of each optimizer; every one spends the same gradient evaluations."""
     compared: tuple[str, ...] = ()
-    """Optimizers that a comparison takes unless told."""
+    """Optimizers that a comparison takes by default."""
     holdout: int = 0
     """Training samples a sweep judges by; 0 where the data have a validation split."""
 
@@ -53,7 +53,7 @@ class Recipe:
 
     @property
     def choices(self) -> str:
-        """What may be asked for, in words."""
+        """The names that `config` and `variant` take, in words."""
         kinds = {"optimizers": self.optimizers, "variants": tuple(self.variants)}
         return "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items() if names)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from widevalley.experiments.recipe import run_path
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.series import train
-from widevalley.training import Loop, RunFolder, environment, metric_of, restore, result_of
+from widevalley.training import Loop, RunFolder, environment_facts, metric_of, restore, result_of
 from widevalley.valley import BatchNormStatistics, Objective
 
 Precision = Literal["float64", "float32"]
@@ -97,24 +97,21 @@ def facts_of(
     """What numbers about the end of a run depend on, and what they cost since `began`."""
     plain, last = folder.config, folder.records[-1]
     metric = metric_of(last)
+    # The largest resident memory of this process so far, in bytes on macOS and else in KiB.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
     return {
         "recipe": plain["recipe"],
         "optimizer": plain["optimizer"]["name"],
         "seed": plain["seed"],
         "gradients": last["gradients"],
-        "judged": [metric.title, result_of(last)],
+        "judged": [metric.title, result_of(last)],  # so called in the files there are
         "loss": objective.value(),
         "gradient_norm": float(objective.gradient().norm()),
         "samples": sum(targets.numel() for _, targets in objective.batches),
         "dtype": config.dtype,
         "seconds": time.monotonic() - began,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes,
         "command": command,
-        **environment(objective.device),
+        **environment_facts(objective.device),
     }
-
-
-def _peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

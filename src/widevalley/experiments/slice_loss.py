@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from widevalley.experiments.run_end import LossConfig, Precision, facts_of, loss_of, run_name
@@ -62,6 +61,7 @@ def slices(
     began, objective = time.monotonic(), loss_of(folder, config)
     directions = [config.reach * each for each in _random(objective, config, config.directions)]
     eigenvalue, vector = top_eigenvector(Hessian(objective), seed=config.seed)
+    # So long that the parabola, lambda |v|^2 / 2, is the loss at its ends.
     rise = max(objective.value(), LEAST_RISE)
     vector *= (2 * rise / eigenvalue) ** 0.5 if eigenvalue > 0 else 1.0
     vector = vector.to(objective.dtype)
@@ -74,8 +74,8 @@ def slices(
         "eigenvalue": eigenvalue,
     }
     facts = facts_of(folder, config, objective, began, command)
-    told = {"run": run_name(folder), "directions": names, "reach": config.reach}
-    return replace(found, facts=facts | told | {"parabola": parabola})
+    facts |= {"run": run_name(folder), "directions": names, "reach": config.reach}
+    return replace(found, facts=facts | {"parabola": parabola})
 
 
 def around(
@@ -118,7 +118,8 @@ def between(
     weights = [objective.flat_weights for objective in objectives]
     facts = facts_of(folders[0], config, objectives[0], began, command) | {"runs": names}
     if len(folders) == 2:
-        found = _line(objectives[0], weights, config, progress)
+        steps = np.linspace(-BEYOND, 1 + BEYOND, config.points).tolist()
+        found = lines(objectives[0], [weights[1] - weights[0]], steps, progress=progress)
         return replace(found, marks={names[0]: (0.0,), names[1]: (1.0,)}, facts=facts)
     points = dict(zip(names, weights, strict=True))
     first, second, marks = plane_through(points)
@@ -131,19 +132,10 @@ def between(
     return replace(found, marks=marks, facts=facts)
 
 
-def _line(
-    objective: Objective,
-    weights: Sequence[Tensor],
-    config: LandscapeConfig,
-    progress: Progress | None,
-) -> Slice:
-    steps = np.linspace(-BEYOND, 1 + BEYOND, config.points).tolist()
-    return lines(objective, [weights[1] - weights[0]], steps, progress=progress)
-
-
 def _random(objective: Objective, config: LandscapeConfig, count: int) -> list[Tensor]:
-    seeds = torch.arange(count) + 1000 * config.seed
-    return [random_direction(objective, seed=int(seed)) for seed in seeds]
+    # Seeds a thousand apart, so that two configurations share no direction.
+    first = 1000 * config.seed
+    return [random_direction(objective, seed=first + k) for k in range(count)]
 
 
 def _check(config: LandscapeConfig) -> None:

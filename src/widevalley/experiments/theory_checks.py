@@ -53,8 +53,8 @@ def _limits() -> str:
         flat = 0.5 * math.log(2 * math.pi / gamma)
         entropy = local_entropy_on_grid(values, [axis], gamma)
         gaps.append(float((entropy - flat + values)[500:-500].abs().max()))
-    said = ", ".join(f"{gap:.2g}" for gap in gaps)
-    return f"largest difference {said} at γ = 10, 100, 1000: it falls as 1/γ"
+    shown = ", ".join(f"{gap:.2g}" for gap in gaps)
+    return f"largest difference {shown} at γ = 10, 100, 1000: it falls as 1/γ"
 
 
 def _temperature() -> str:
@@ -89,8 +89,8 @@ def _without_gap() -> str:
     def f(x: Tensor) -> Tensor:
         return 8 * torch.cos(x / 4)
 
-    said = "f = 8 cos(x/4), whose curvature is from -0.5 to 0.5, inside the gap of c = 0.1"
-    return f"{_lemma(f, 0.1, 1.0, said)}: **without the assumption it fails**"
+    name = "f = 8 cos(x/4), whose curvature is from -0.5 to 0.5, inside the gap of c = 0.1"
+    return f"{_lemma(f, 0.1, 1.0, name)}: **without the assumption it fails**"
 
 
 def _curvature() -> str:
@@ -114,9 +114,9 @@ def _skewed() -> str:
         return torch.where(x < 0, x.square(), 0.1 * x.square())
 
     _, *moved = theory.minimisers(f, _axis(12, 2401), (0.1, 1.0, 10.0))
-    said = ", ".join(f"{x:.2f}" for x in moved)
+    places = ", ".join(f"{x:.2f}" for x in moved)
     return (
-        f"f = x² below 0 and x²/10 above, γ = 0.1, 1, 10: -F is least at {said}, not at 0: "
+        f"f = x² below 0 and x²/10 above, γ = 0.1, 1, 10: -F is least at {places}, not at 0: "
         "**convexity alone is not enough**; symmetry or f quadratic is"
     )
 
@@ -161,8 +161,10 @@ def _jensen() -> str:
 
 def _toy() -> str:
     deepest, *wide = toy_landscape().minima()
-    said = ", ".join(f"{at:g} at γ = {gamma:g}" for at, gamma in zip(wide, TOY_GAMMAS, strict=True))
-    return f"f is least in the narrow valley, at {deepest:g}; -F in the wide one: {said}"
+    places = ", ".join(
+        f"{at:g} at γ = {gamma:g}" for at, gamma in zip(wide, TOY_GAMMAS, strict=True)
+    )
+    return f"f is least in the narrow valley, at {deepest:g}; -F in the wide one: {places}"
 
 
 THEORY_CHECKS = (

@@ -1,4 +1,4 @@
-"""Table and picture beside the runs, or a copy of finished runs to keep."""
+"""Table and picture beside the runs, or beside a copy of them without checkpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from widevalley.report.groups import Group
 from widevalley.report.table import markdown_table, run_cells
 from widevalley.training import RunFolder
 
-KEPT = ("config.json", "environment.json", "metrics.jsonl", "diverged.json")
+COPIED = ("config.json", "environment.json", "metrics.jsonl", "diverged.json")
 """What is copied of a run: everything but the checkpoint."""
 
 
@@ -52,7 +52,7 @@ def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
         _check_same(run.path, target)
     for run, target in targets.items():
         target.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
+        for name in COPIED:
             if run.path != target and (run.path / name).exists():
                 shutil.copyfile(run.path / name, target / name)
 

@@ -21,7 +21,7 @@ STYLES = (
     (YELLOW, (0, (5, 1, 1, 1, 1, 1))),
     (SKY, (0, (1, 1))),
 )
-"""Colours told apart with any colour vision (Okabe and Ito's), each with a dash of its own."""
+"""Colours that any colour vision can tell apart (Okabe and Ito's), each with a dash of its own."""
 SUFFIXES = (".png", ".svg")
 
 

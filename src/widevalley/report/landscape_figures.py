@@ -119,10 +119,10 @@ def draw_traces(files: Sequence[Path], to: Path) -> list[Path]:
     panels[0, 0].set_ylabel("loss, nats")
     panels[1, 0].set_ylabel("distance from the anchor")
     facts = traces[0].facts
-    said = (
+    text = (
         f"{facts['sampler']}, β = {facts['beta']:g}, burn-in of {facts['burn_in']} steps left out"
     )
-    caption(made, said)
+    caption(made, text)
     return save(made, to)
 
 

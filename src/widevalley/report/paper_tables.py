@@ -140,11 +140,11 @@ def _partial(folder: RunFolder) -> list[str]:
     last = folder.records[-1]
     batches = round(last["gradients"] / last["epoch"])
     total = round(folder.config["epochs"] * batches)
-    said = f"partial ({last['gradients']:,} of {total:,} gradients)"
+    progress = f"partial ({last['gradients']:,} of {total:,} gradients)"
     group = Group("", (folder,))
     return [
         "0",
-        " ".join(filter(None, (said, _result(group, "test")))),
+        " ".join(filter(None, (progress, _result(group, "test")))),
         _result(group, "validation"),
         f"{last['epoch']:,.4g}",
         f"{last['gradients']:,}",

@@ -90,8 +90,8 @@ def _ranks(axes: Axes, spectrum: Spectrum) -> None:
         axes.plot(np.arange(1, len(chosen) + 1), chosen, color=colour, label=name)
     if len(spectrum.probed):
         probed = np.sort(np.abs(spectrum.probed))[::-1]
-        said = f"by {len(probed):,} random probes"
-        axes.plot(np.arange(1, len(probed) + 1), probed, color=GREY, linestyle="--", label=said)
+        label = f"by {len(probed):,} random probes"
+        axes.plot(np.arange(1, len(probed) + 1), probed, color=GREY, linestyle="--", label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     largest = np.abs(spectrum.values).max()
@@ -128,8 +128,8 @@ def draw_density(file: Path) -> list[Path]:
     below.set_ylim(LIGHTEST, 1)
     plain(below, "eigenvalue", "weight of a Ritz value")
     probes, steps = density.values.shape
-    said = f"{probes} probes of {steps} Lanczos steps; the curve's Gaussians are {width:.2g} wide"
-    caption(made, said)
+    text = f"{probes} probes of {steps} Lanczos steps; the curve's Gaussians are {width:.2g} wide"
+    caption(made, text)
     return save(made, file)
 
 
@@ -138,8 +138,8 @@ def draw_fisher(file: Path) -> list[Path]:
     fisher = FisherDiagonal.load(file)
     made = figure(f"{_what(fisher.facts)}: diagonal of the empirical Fisher information", 9, 4.2)
     panels = made.subplots(1, 2)
-    said = ("single samples, E[g²] - E[g]²", "Adam's moments of mini-batches, v - m²")
-    for axes, values, name in zip(panels, (fisher.exact, fisher.of_adam), said, strict=True):
+    titles = ("single samples, E[g²] - E[g]²", "Adam's moments of mini-batches, v - m²")
+    for axes, values, name in zip(panels, (fisher.exact, fisher.of_adam), titles, strict=True):
         axes.hist(values, bins=BINS, color=BLUE, log=True)
         small = 100 * float((np.abs(values) < FISHER_SMALL).mean())
         axes.set_title(f"{name}\n{small:.1f} % below {FISHER_SMALL:g}", fontsize="small")

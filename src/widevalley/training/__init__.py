@@ -2,7 +2,7 @@
 
 from widevalley.training.classification import Classification
 from widevalley.training.config import RunConfig
-from widevalley.training.environment import environment
+from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
@@ -44,7 +44,7 @@ __all__ = [
     "SGLDSettings",
     "Task",
     "Words",
-    "environment",
+    "environment_facts",
     "metric_of",
     "restore",
     "result_of",

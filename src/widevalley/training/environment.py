@@ -12,7 +12,7 @@ import torch
 import widevalley
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment_facts(device: torch.device) -> dict[str, Any]:
     """Versions, the device's name, threads, and the commit of the source where it has one."""
     return {
         "widevalley": widevalley.__version__,

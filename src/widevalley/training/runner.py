@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from widevalley.training.config import RunConfig
-from widevalley.training.environment import environment
+from widevalley.training.environment import environment_facts
 from widevalley.training.folder import Record, RunFolder
 from widevalley.training.hardware import as_begun, resolve
 from widevalley.training.interrupt import Interrupted, InterruptFlag
@@ -56,7 +56,7 @@ def run(
     if not folder.finished:
         loop = Loop(task, config)  # before the folder: bad settings leave nothing on disk
         with folder.locked(), InterruptFlag() as interrupt:
-            folder.start(settings, {**environment(loop.fabric.device), "command": command})
+            folder.start(settings, {**environment_facts(loop.fabric.device), "command": command})
             _Run(loop, config, folder, progress or RunProgress()).train(interrupt)
     return folder
 
