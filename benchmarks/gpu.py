@@ -32,7 +32,7 @@ from typing import IO, Any
 import torch
 
 from widevalley._files import atomic_write
-from widevalley.training import environment
+from widevalley.training import environment_facts
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -96,7 +96,7 @@ class Session:
         exists = self.state_file.exists()
         self.state: dict[str, Any] = json.loads(self.state_file.read_text()) if exists else {}
         device = torch.device("cpu" if rehearse else "cuda")
-        self.commit = environment(device)["commit"]
+        self.commit = environment_facts(device)["commit"]
 
     def left(self) -> float:
         """Seconds to the end."""
