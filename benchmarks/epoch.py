@@ -64,10 +64,10 @@ class Training:
         return float(kept) / sum(p.numel() for p in self.model.parameters())
 
 
-def peak(name: str, device: str, threads: int) -> float:
-    """Largest memory of this process in MB, after fifty steps."""
+def peak(name: str, device: str, threads: int, samples: int) -> float:
+    """Largest memory of this process in MB, after fifty steps or an epoch of fewer."""
     torch.set_num_threads(threads)
-    Training(CONTENDERS[name], torch.device(device), 50 * BATCH).epoch()
+    Training(CONTENDERS[name], torch.device(device), min(50 * BATCH, samples)).epoch()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
@@ -78,7 +78,8 @@ def measure(device: torch.device, samples: int, rounds: int) -> list[Row]:
     # Peaks come first: a process begins with the peak of the one that starts it.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         threads = torch.get_num_threads()
-        peaks = {name: pool.apply(peak, (name, device.type, threads)) for name in CONTENDERS}
+        where = (device.type, threads, samples)
+        peaks = {name: pool.apply(peak, (name, *where)) for name in CONTENDERS}
     trainings = {name: Training(build, device, samples) for name, build in CONTENDERS.items()}
     taken = in_turns({name: t.epoch for name, t in trainings.items()}, rounds, device)
     also = {

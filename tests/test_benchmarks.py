@@ -78,6 +78,7 @@ BRIEF = {
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", BRIEF)
 def test_a_brief_run_keeps_its_figures(name, tmp_path):
     if name == "state" and not find_spec("widevalley.experimental"):

@@ -85,7 +85,7 @@ def rehearse(to):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_rehearsal_is_stopped_and_goes_on_to_its_end(tmp_path):
     to = tmp_path / "out"
     first = rehearse(to)
@@ -98,7 +98,7 @@ def test_a_rehearsal_is_stopped_and_goes_on_to_its_end(tmp_path):
     assert "interrupted; the same command goes on" in told
     assert statuses(to) == {"tests": "done"}
     second = rehearse(to)
-    told, _ = second.communicate(timeout=500)
+    told, _ = second.communicate(timeout=800)
     log = (to / "log.txt").read_text()
     assert second.returncode == 0, told + log
     assert "tests: done before" in told
