@@ -25,16 +25,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from widevalley import EntropyAdam, EntropySGD
+from widevalley.experimental import CompactEntropyAdam, CompactEntropySGD
 from widevalley.models import DigitsMLP
 
 TRAIN, BATCH, WALK = 1437, 64, 5
-KINDS: dict[str, Any] = {
-    "EntropySGD": lambda p, **kw: EntropySGD(p, langevin_steps=WALK, langevin_lr=0.02, **kw),
-    "EntropyAdam": lambda p, **kw: EntropyAdam(
-        p, lr=0.01, langevin_steps=WALK, langevin_lr=0.02, **kw
-    ),
+SETTINGS = {"langevin_steps": WALK, "langevin_lr": 0.02}
+KINDS: dict[str, dict[str, Any]] = {
+    "EntropySGD": {"float32": EntropySGD, "bfloat16": CompactEntropySGD},
+    "EntropyAdam": {"float32": EntropyAdam, "bfloat16": CompactEntropyAdam},
 }
-STATES: dict[str, Any] = {"float32": {}, "bfloat16": {"state_dtype": torch.bfloat16}}
+RATES = {"EntropySGD": 1.0, "EntropyAdam": 0.01}
+STATES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def train(kind: str, state: str, seed: int, epochs: int) -> Outcome:
     x, y = torch.tensor(inputs, dtype=torch.float32) / 16, torch.tensor(targets)
     torch.manual_seed(seed)
     model = DigitsMLP()
-    optimizer = KINDS[kind](model.parameters(), seed=seed, **STATES[state])
+    optimizer = KINDS[kind][state](model.parameters(), RATES[kind], seed=seed, **SETTINGS)
     drift, start = torch.empty(0), time.perf_counter()
     for epoch in range(epochs):
         for k, batch in enumerate(torch.split(torch.randperm(TRAIN), BATCH)):
