@@ -8,7 +8,7 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from widevalley.valley import Hessian, Objective, extreme_eigenvalues, spectral_density, trace
-from widevalley.valley.hessian import DenseOperator, top_eigenvector
+from widevalley.valley.hessian import DenseOperator, top_eigenvectors
 from widevalley.valley.hessian.lanczos import Lanczos
 
 from .cases import CASES, made
@@ -176,7 +176,48 @@ def test_one_probe_has_no_error():
 
 def test_the_top_eigenvector():
     matrix = matrix_of(like_a_network())
-    value, vector = top_eigenvector(matrix, tolerance=1e-8)
+    (value,), vector = top_eigenvectors(matrix, tolerance=1e-8)
     exact, vectors = torch.linalg.eigh(matrix.matrix)
     assert value == pytest.approx(float(exact[-1]), rel=1e-8)
-    assert float((vector @ vectors[:, -1]).abs()) == pytest.approx(1, abs=1e-8)
+    assert float((vector[:, 0] @ vectors[:, -1]).abs()) == pytest.approx(1, abs=1e-8)
+
+
+@pytest.mark.parametrize("vectors", [8, 12, 400])
+def test_ends_in_bounded_memory(vectors):
+    """Restarts cost steps, not digits; the space never exceeds what is allowed."""
+    values = np.sort(np.random.default_rng(0).normal(size=400) ** 3)
+    matrix = matrix_of(values)
+    found = extreme_eigenvalues(matrix, 2, tolerance=1e-9, steps=400, memory=8 * 400 * vectors)
+    np.testing.assert_allclose(found.largest, values[::-1][:2], atol=1e-7)
+    np.testing.assert_allclose(found.smallest, values[:2], atol=1e-7)
+    assert found.steps < 400
+    early = extreme_eigenvalues(matrix, 2, steps=30, memory=8 * 400 * vectors)
+    for value, bound in zip(early.largest, early.largest_bounds, strict=True):
+        assert np.abs(values - value).min() <= bound
+    with pytest.raises(ValueError, match="memory=3200: must be at least 25600"):
+        extreme_eigenvalues(matrix, 2, memory=8 * 400)
+
+
+@pytest.mark.parametrize("memory", [8 * 400 * 10, 10**9])
+def test_several_eigenvectors(memory):
+    matrix = matrix_of(like_a_network())
+    values, vectors = top_eigenvectors(matrix, 3, tolerance=1e-9, steps=400, memory=memory)
+    exact, expected = torch.linalg.eigh(matrix.matrix)
+    np.testing.assert_allclose(values, exact.numpy()[::-1][:3], rtol=1e-9)
+    overlap = (vectors.T @ expected[:, [-1, -2, -3]]).abs()
+    torch.testing.assert_close(overlap, torch.eye(3, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("memory", [0, 8 * 400 * 5, 10**9])
+def test_a_trace_in_bounded_memory(memory):
+    """What the space has no room for is estimated by signs; the products spent are the same."""
+    values, calls = like_a_network(), []
+    found = trace(
+        matrix_of(values),
+        products=60,
+        chunk=7,
+        memory=memory,
+        progress=lambda *n: calls.append(n),
+    )
+    assert abs(found.value - values.sum()) < 4 * found.error + 1e-9
+    assert calls[-1] == (60, 60)

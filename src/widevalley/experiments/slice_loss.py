@@ -12,7 +12,7 @@ from torch import Tensor
 from widevalley.experiments.run_end import LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.training import RunFolder
 from widevalley.valley import BatchNormStatistics, Hessian, Objective, Progress
-from widevalley.valley.hessian import top_eigenvector
+from widevalley.valley.hessian import top_eigenvectors
 from widevalley.valley.landscape import Slice, lines, plane, plane_through, random_direction
 
 BEYOND = 0.5
@@ -60,7 +60,8 @@ def slices(
     _check(config)
     began, objective = time.monotonic(), loss_of(folder, config)
     directions = [config.reach * each for each in _random(objective, config, config.directions)]
-    eigenvalue, vector = top_eigenvector(Hessian(objective), seed=config.seed)
+    (eigenvalue,), vectors = top_eigenvectors(Hessian(objective), seed=config.seed)
+    eigenvalue, vector = float(eigenvalue), vectors[:, 0]
     # So long that the parabola, lambda |v|^2 / 2, is the loss at its ends.
     rise = max(objective.value(), LEAST_RISE)
     vector *= (2 * rise / eigenvalue) ** 0.5 if eigenvalue > 0 else 1.0

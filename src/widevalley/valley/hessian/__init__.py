@@ -6,7 +6,7 @@ from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
 from widevalley.valley.hessian.extremes import (
     ExtremeEigenvalues,
     extreme_eigenvalues,
-    top_eigenvector,
+    top_eigenvectors,
 )
 from widevalley.valley.hessian.fisher import (
     FisherDiagonal,
@@ -45,6 +45,6 @@ __all__ = [
     "fisher_diagonal_of_adam",
     "probed_values",
     "spectral_density",
-    "top_eigenvector",
+    "top_eigenvectors",
     "trace",
 ]

@@ -1,4 +1,4 @@
-"""Eigenvalues at both ends of the spectrum by Lanczos, and the top eigenvector."""
+"""Eigenvalues at both ends of the spectrum, and eigenvectors, by restarted Lanczos."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley.hessian.lanczos import Lanczos, gaussian_start
+from widevalley.valley._memory import GIB
+from widevalley.valley._validation import check_at_least
+from widevalley.valley.hessian.krylov_schur import RestartedLanczos
+from widevalley.valley.hessian.lanczos import gaussian_start
 from widevalley.valley.hessian.operators import SymmetricOperator
 from widevalley.valley.objective import Progress
 
 CHECK_EVERY = 10
 """Steps between checks of the bounds."""
+MEMORY = 4 * GIB
+"""Bytes of vectors, unless told."""
+SPARE = 4
+"""Vectors beside those asked for, at both ends together, that a restart needs to be of use."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ def extreme_eigenvalues(
     *,
     tolerance: float = 1e-6,
     steps: int = 300,
+    memory: int = MEMORY,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ExtremeEigenvalues:
@@ -44,46 +52,87 @@ def extreme_eigenvalues(
     Stops when all bounds are below `tolerance` times the largest magnitude, or after `steps`
     products; the bounds say how far it came.
 
+    Args:
+        operator: any symmetric operator.
+        count: eigenvalues at each end.
+        tolerance: of the bounds, beside the largest magnitude.
+        steps: products at the most.
+        memory: bytes of vectors, 8 n for each; where they do not hold one for every step the
+            iteration is restarted, at the price of more steps.
+        seed: keys the start.
+        progress: called with products done and products at the most.
+
     Raises:
-        ValueError: a count outside 1 to n, or steps below it.
+        ValueError: a count outside 1 to n, steps below it, or memory for fewer than
+            2 count + 4 vectors.
+        MemoryError: the vectors do not fit; says how much is needed and how much is free.
     """
-    if not 1 <= count <= operator.size:
-        raise ValueError(f"count={count}: must be from 1 to {operator.size}")
-    if steps < count:
-        raise ValueError(f"steps={steps}: must be at least count={count}")
-    start = gaussian_start(operator, torch.Generator().manual_seed(seed))
-    run = Lanczos(operator, start, steps)
+    run = _started(operator, count, steps, memory, seed)
     while True:
         run.step()
         if progress:
             progress(run.steps, steps)
-        if run.exhausted or (run.steps >= count and run.steps % CHECK_EVERY == 0):
+        if run.exhausted or run.steps >= steps or run.steps % CHECK_EVERY == 0:
+            if run.steps < count and not run.exhausted:
+                continue
             found = _ends(run, count)
             bounds = np.concatenate([found.largest_bounds, found.smallest_bounds])
             scale = max(abs(found.largest[0]), abs(found.smallest[0]))
-            if run.exhausted or bounds.max() <= tolerance * scale:
+            if run.exhausted or run.steps >= steps or bounds.max() <= tolerance * scale:
                 return found
 
 
-def top_eigenvector(
-    operator: SymmetricOperator, *, tolerance: float = 1e-3, steps: int = 300, seed: int = 0
-) -> tuple[float, Tensor]:
-    """The largest eigenvalue and its unit eigenvector (n,), in float64, by Lanczos.
+def top_eigenvectors(
+    operator: SymmetricOperator,
+    count: int = 1,
+    *,
+    tolerance: float = 1e-3,
+    steps: int = 300,
+    memory: int = MEMORY,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, Tensor]:
+    """The `count` largest eigenvalues, descending, and their unit eigenvectors (n, count).
 
-    Stops when the norm of A v - lambda v is below `tolerance` times lambda, or after `steps`
-    products.
+    In float64, by Lanczos. Stops when every norm of A v - lambda v is below `tolerance` times the
+    largest magnitude, or after `steps` products.
+
+    Takes and raises what `extreme_eigenvalues` does.
     """
-    start = gaussian_start(operator, torch.Generator().manual_seed(seed))
-    run = Lanczos(operator, start, steps)
+    run = _started(operator, count, steps, memory, seed)
     while True:
         run.step()
-        if run.exhausted or run.steps % CHECK_EVERY == 0:
-            values, _, bounds = run.tridiagonal().ritz()
-            if run.exhausted or bounds[-1] <= tolerance * abs(values[-1]):
-                return float(values[-1]), run.vector(-1)
+        if progress:
+            progress(run.steps, steps)
+        if run.exhausted or run.steps >= steps or run.steps % CHECK_EVERY == 0:
+            values, bounds = run.ritz()
+            if len(values) < count and not run.exhausted:
+                continue
+            small = bounds[-count:].max() <= tolerance * np.abs(values).max()
+            if run.exhausted or run.steps >= steps or small:
+                chosen = list(range(len(values) - 1, max(len(values) - 1 - count, -1), -1))
+                return values[chosen], run.vectors(chosen)
 
 
-def _ends(run: Lanczos, count: int) -> ExtremeEigenvalues:
-    values, _, bounds = run.tridiagonal().ritz()
+def _started(
+    operator: SymmetricOperator, count: int, steps: int, memory: int, seed: int
+) -> RestartedLanczos:
+    if not 1 <= count <= operator.size:
+        raise ValueError(f"count={count}: must be from 1 to {operator.size}")
+    if steps < count:
+        raise ValueError(f"steps={steps}: must be at least count={count}")
+    room = memory // (8 * operator.size)
+    least = min(2 * count + SPARE, operator.size, steps)
+    if room < least:
+        check_at_least(8 * operator.size * least, memory=memory)
+    start = gaussian_start(operator, torch.Generator().manual_seed(seed))
+    capacity = min(steps, room, operator.size)
+    # Half of the space goes on: fewer vectors lose more than they save (Wu and Simon).
+    kept = max(count, capacity // 4)
+    return RestartedLanczos(operator, start, capacity, min(kept, (capacity - 1) // 2))
+
+
+def _ends(run: RestartedLanczos, count: int) -> ExtremeEigenvalues:
+    values, bounds = run.ritz()
     top, bottom = slice(None, -count - 1, -1), slice(None, count)
     return ExtremeEigenvalues(values[top], values[bottom], bounds[top], bounds[bottom], run.steps)
