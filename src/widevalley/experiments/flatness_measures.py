@@ -102,8 +102,14 @@ def _by_laplace(
         report(f"no expansion at scopes up to {-least:.3g}, the most negative curvature")
     if not gammas:
         return {}
-    draws = {"steps": config.steps, "probes": config.probes, "seed": config.seed}
-    found = laplace(hessian, gammas, beta=config.beta, **draws)
+    found = laplace(
+        hessian,
+        gammas,
+        beta=config.beta,
+        steps=config.steps,
+        probes=config.probes,
+        seed=config.seed,
+    )
     measures: Measures = {}
     for quantity, estimates in (
         (Quantity.LOGDET_TERM, found.logdet_term),

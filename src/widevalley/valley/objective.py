@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from widevalley.valley._reduction import (
+    check_closure,
+    default_batch_weight,
+    loss_couples_samples,
+    network_couples_samples,
+)
+from widevalley.valley._trees import map_tensors, tensors_of
 
 Weights = dict[str, Tensor]
 """Tensors by parameter name."""
-Batch = tuple[Any, Tensor]
+Batch = tuple[Any, Any]
 """Inputs and targets."""
+Loss = Callable[[Any, Any], Tensor]
+"""Outputs and targets of a batch in, their mean loss out."""
 Progress = Callable[[int, int], None]
 """Called with how much of the work is done, and of how much."""
 BatchNormStatistics = Literal["running", "batch"]
@@ -24,74 +36,88 @@ BatchNormStatistics = Literal["running", "batch"]
 
 
 class Objective:
-    r"""f(x) = (1/N) \sum_n loss_n(x) over all samples of a loader, at the weights of a module.
+    r"""f(x) = \sum_b w_b loss_b(x) + penalty(x) over the batches of a loader, \sum_b w_b = 1.
+
+    With the default weights, the number of targets in each batch, this is the mean over all samples
+    however they are cut into batches, an uneven last one included.
 
     The module is copied as it stands: what is done here leaves the caller's module and what is
     done to that later leaves this untouched. x are the parameters that require a gradient, in the
-    order of `module.named_parameters()` and flattened; shared ones count once. Each batch weighs
-    by its number of targets, so an uneven last batch is right.
+    order of `module.named_parameters()` and flattened; shared ones count once.
 
     Dropout is off. Batch norm uses its running statistics, which makes f a mean over samples; with
     `batch_norm="batch"` it uses those of each batch, as in training, and then f depends on how the
-    data are cut into batches.
+    data are cut into batches, as it does for losses that compare samples (contrastive ones).
 
     Args:
-        module: any module whose outputs `loss` takes; all of its parameters on one device.
-        loss: maps outputs and targets to the mean loss of a batch, a scalar.
-        batches: pairs of inputs and targets, each of one or more samples; read once, into memory.
-            Inputs may be a tensor or a tuple of arguments.
+        module: any module; all of its parameters on one device.
+        loss: maps outputs and targets to the mean loss of a batch, a scalar. None takes `.loss` of
+            the outputs, which Hugging Face's models compute from `labels`.
+        batches: pairs (inputs, targets), each of one or more samples; read once, into memory.
+            Inputs may be a tensor, a tuple of positional arguments or a mapping of keywords;
+            targets whatever `loss` takes. A batch that is a mapping itself goes to the module as
+            keywords, and to `loss` as targets.
         dtype: of all that is computed; by default that of the parameters. float64 is worth its
             price where eigenvalues near zero matter.
         batch_norm: "running" or "batch".
+        batch_weight: maps the targets of a batch to what its loss is divided by. By default the
+            number of targets, or of samples where batches are mappings; of `nn.CrossEntropyLoss`
+            and `nn.NLLLoss` the class weights of the targets that are not ignored.
+        penalty: a function of the weights by name that is added once, a scalar: weight decay and
+            other regularisers belong here, not in `loss`.
 
     Raises:
-        ValueError: no batch, no parameter that requires a gradient, a loss that is no scalar, or
-            an unknown `batch_norm`.
+        ValueError: no batch, or one of another form; no parameter that requires a gradient, weights
+            of several dtypes, an embedding with `max_norm`; a loss that is no scalar, not finite,
+            no mean (a sum, or one that `batch_weight` does not fit), or that depends on parameters
+            of its own; an unknown `batch_norm`.
     """
 
     def __init__(
         self,
         module: nn.Module,
-        loss: Callable[[Any, Tensor], Tensor],
-        batches: Iterable[Batch],
+        loss: Loss | None,
+        batches: Iterable[Any],
         *,
         dtype: torch.dtype | None = None,
         batch_norm: BatchNormStatistics = "running",
+        batch_weight: Callable[[Any], float] | None = None,
+        penalty: Callable[[Weights], Tensor] | None = None,
     ) -> None:
         if batch_norm not in ("running", "batch"):
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")
-        self.module = copy.deepcopy(module).eval()
-        # vmap has no derivatives of max-pooling in any other memory order (torch 2.13).
-        self.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        if dtype is not None:
-            self.module.to(dtype)
+        self.module = _copied(module, dtype)
         self.weights = {
             name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad
         }
-        if not self.weights:
-            raise ValueError("module: none of its parameters requires a gradient")
-        first = next(iter(self.weights.values()))
-        self.dtype, self.device = first.dtype, first.device
-        self.batches = [(self._moved(inputs), self._moved(targets)) for inputs, targets in batches]
+        self.dtype, self.device = _kind_of(self.weights)
+        # A loss with tensors of its own, such as class weights, goes where the weights are.
+        if isinstance(loss, nn.Module):
+            loss = copy.deepcopy(loss).to(self.device, self.dtype)
+        self.loss = loss
+        self.penalty = penalty
+        self.batches = [self._moved(_pair(batch, k)) for k, batch in enumerate(batches)]
         if not self.batches:
             raise ValueError("batches: there is none")
-        self.loss = loss
         self.recurrent = any(isinstance(m, nn.RNNBase) for m in self.module.modules())
         if batch_norm == "batch":
             _use_batch_statistics(self.module)
-        sizes = [targets.numel() for _, targets in self.batches]
-        self.batch_weights = [size / sum(sizes) for size in sizes]
+        self._given_weight, self._default_weight = batch_weight, default_batch_weight(self.loss)
+        totals = [self.weight_of(*batch) for batch in self.batches]
+        if not sum(totals) > 0 or min(totals) < 0:
+            raise ValueError(f"batch_weight: must be 0 or more and not all 0, not {totals}")
+        self.batch_weights = [total / sum(totals) for total in totals]
         """Weight of each batch in the mean; their sum is 1."""
-        inputs, targets = self.batches[0]
-        shape = tuple(self.batch_loss(self.weights, inputs, targets).shape)
-        if shape:
-            raise ValueError(f"loss: must be the mean over a batch, a scalar, not shape {shape}")
+        check_closure(self)
+        network_couples = network_couples_samples(self)
+        self.couples_samples = loss_couples_samples(self, network_couples) or network_couples
+        """Whether the loss of a sample depends on others of its batch, by network or by loss."""
 
-    @property
-    def couples_samples(self) -> bool:
-        """Whether the loss of a sample depends on the others of its batch: by batch norm."""
-        norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
-        return any(m.running_mean is None for m in norms)
+    def weight_of(self, inputs: Any, targets: Any) -> float:
+        """What the mean loss of a batch, or of a part of one, is divided by."""
+        if self._given_weight:
+            return float(self._given_weight(targets))
+        return self._default_weight(targets if tensors_of(targets) else inputs)
 
     def is_tied(self, layer: nn.Module) -> bool:
         """Whether another module has one of this one's parameters."""
@@ -104,20 +130,27 @@ class Objective:
         """Number of weights."""
         return sum(w.numel() for w in self.weights.values())
 
-    def outputs(self, weights: Weights, inputs: Any) -> Any:
-        """The outputs of the network for a batch at these weights."""
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-        return functional_call(self.module, weights, arguments)
-
-    def batch_loss(self, weights: Weights, inputs: Any, targets: Tensor) -> Tensor:
-        """Mean loss of a batch at these weights."""
-        with self.second_derivatives():
-            return self.loss(self.outputs(weights, inputs), targets)
-
     @property
     def flat_weights(self) -> Tensor:
         """x, flat, (n,)."""
         return self.flatten(self.weights)
+
+    def outputs(self, weights: Weights, inputs: Any) -> Any:
+        """The outputs of the network for a batch at these weights."""
+        if isinstance(inputs, Mapping):
+            return functional_call(self.module, weights, (), dict(inputs))
+        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        return functional_call(self.module, weights, arguments)
+
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch from its outputs."""
+        loss: Tensor = outputs.loss if self.loss is None else self.loss(outputs, targets)
+        return loss
+
+    def batch_loss(self, weights: Weights, inputs: Any, targets: Any) -> Tensor:
+        """Mean loss of a batch at these weights, without the penalty."""
+        with self.second_derivatives():
+            return self.loss_of(self.outputs(weights, inputs), targets)
 
     def value(self) -> float:
         """f(x)."""
@@ -129,31 +162,39 @@ class Objective:
 
     def gradient(self) -> Tensor:
         """The gradient of f at x, flat."""
-        return self._gradient(self.weights)
+        return self.gradient_at(self.flat_weights)
 
     def gradient_at(self, vector: Tensor) -> Tensor:
         """The gradient of f at other weights, both flat."""
-        return self._gradient(self.unflatten(vector))
+        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for k, weight in enumerate(self.batch_weights):
+            if weight:
+                total += weight * self.batch_gradient_at(vector, k)[1]
+        return total
+
+    def batch_gradient_at(self, vector: Tensor, k: int) -> tuple[float, Tensor]:
+        """Loss of the k-th batch, the penalty in it, and its gradient, at flat weights."""
+        weights = leaves(self.unflatten(vector))
+        # Checkpoints run their part again in the backward pass, which must take the same kernels.
+        with torch.enable_grad(), self.second_derivatives():
+            loss = self.batch_loss(weights, *self.batches[k])
+            if self.penalty:
+                loss = loss + self.penalty(weights)
+            slopes = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        return float(loss.detach()), self.flatten(dict(zip(weights, slopes, strict=True)))
 
     def _value(self, weights: Weights) -> float:
         with torch.no_grad():
             losses = [self.batch_loss(weights, *batch) for batch in self.batches]
-        return float(
-            sum(w * loss.double() for w, loss in zip(self.batch_weights, losses, strict=True))
-        )
-
-    def _gradient(self, weights: Weights) -> Tensor:
-        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
-        for weight, batch in zip(self.batch_weights, self.batches, strict=True):
-            total += weight * self.flatten(grad(self.batch_loss)(weights, *batch))
-        return total
+            penalty = float(self.penalty(weights)) if self.penalty else 0.0
+        pairs = zip(self.batch_weights, losses, strict=True)
+        # A batch of weight 0 has no target that counts; its mean is 0/0.
+        return penalty + float(sum(w * loss.double() for w, loss in pairs if w))
 
     def flatten(self, weights: Weights, *, columns: bool = False) -> Tensor:
         """Concatenate tensors by parameter; `columns` keeps the last dimension of each."""
         parts = [weights[name] for name in self.weights]
-        if columns:
-            return torch.cat([part.flatten(end_dim=-2) for part in parts])
-        return torch.cat([part.flatten() for part in parts])
+        return torch.cat([part.flatten(end_dim=-2 if columns else -1) for part in parts])
 
     def unflatten(self, vector: Tensor) -> Weights:
         """The reverse of `flatten`, for a vector (size,) or a block (size, columns)."""
@@ -165,22 +206,82 @@ class Objective:
 
     @contextmanager
     def second_derivatives(self) -> Iterator[None]:
-        """Fused recurrent layers, which lack second derivatives, give way to plain ones."""
-        backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
-        enabled = [backend.enabled for backend in backends]
-        try:
-            for backend in backends:
-                backend.enabled = backend.enabled and not self.recurrent
+        """Kernels that lack second derivatives give way to those that have them."""
+        with ExitStack() as stack:
+            # Flash and memory-efficient attention have none.
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            # Autocast would round products of float32 to three digits.
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            mha: Any = torch.backends.mha  # its fused path in evaluation mode
+            stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+            mha.set_fastpath_enabled(False)
+            backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
+            for backend in backends if self.recurrent else []:  # their fused layers have none
+                stack.callback(setattr, backend, "enabled", backend.enabled)
+                backend.enabled = False
             yield
-        finally:
-            for backend, was in zip(backends, enabled, strict=True):
-                backend.enabled = was
 
-    def _moved(self, value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return tuple(self._moved(part) for part in value)
-        moved = value.to(self.device, self.dtype if value.is_floating_point() else None)
-        return moved.contiguous()
+    def _moved(self, batch: Any) -> Any:
+        def moved(tensor: Tensor) -> Tensor:
+            number = tensor.is_floating_point()
+            return tensor.to(self.device, self.dtype if number else None).contiguous()
+
+        return map_tensors(moved, batch)
+
+
+def leaves(weights: Weights) -> Weights:
+    """The same numbers as tensors that a gradient can be taken by."""
+    return {name: w.detach().requires_grad_() for name, w in weights.items()}
+
+
+def _pair(batch: Any, k: int) -> Batch:
+    if isinstance(batch, Mapping):
+        return dict(batch), dict(batch)
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        inputs, targets = batch
+        return tuple(inputs) if isinstance(inputs, list) else inputs, targets
+    what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+    raise ValueError(
+        f"batches[{k}]: must be a pair (inputs, targets) or a mapping of keywords, not {what}; "
+        "several inputs go in a tuple, ((a, b), targets)"
+    )
+
+
+def _copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A copy in evaluation mode that computes the same, fit for second derivatives."""
+    while isinstance(module, DataParallel | DistributedDataParallel):
+        module = module.module
+    copied = copy.deepcopy(module).eval()
+    # vmap has no derivatives of max-pooling in any other memory order (torch 2.13).
+    copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    for name, layer in copied.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            if layer.max_norm is not None:
+                raise ValueError(
+                    f"module: {name or 'it'} has max_norm={layer.max_norm}, which rewrites weights "
+                    "in the forward pass; set max_norm to None and scale the weights yourself"
+                )
+            layer.sparse = False  # the same function; its gradient is a dense tensor
+        if type(layer).__name__ == "_WeightNorm":
+            # The second derivatives of torch._weight_norm are wrong by half (torch 2.13).
+            layer.forward = partial(_weight_norm, dim=layer.dim)
+    return copied if dtype is None else copied.to(dtype)
+
+
+def _weight_norm(magnitude: Tensor, direction: Tensor, *, dim: int) -> Tensor:
+    return direction * (magnitude / torch.norm_except_dim(direction, 2, dim))
+
+
+def _kind_of(weights: Weights) -> tuple[torch.dtype, torch.device]:
+    if not weights:
+        raise ValueError("module: none of its parameters requires a gradient")
+    dtypes = {w.dtype for w in weights.values()}
+    if len(dtypes) > 1:
+        raise ValueError(
+            f"module: its parameters are of {', '.join(sorted(map(str, dtypes)))}; give dtype="
+        )
+    first = next(iter(weights.values()))
+    return first.dtype, first.device
 
 
 def _use_batch_statistics(module: nn.Module) -> None:
@@ -188,4 +289,3 @@ def _use_batch_statistics(module: nn.Module) -> None:
         if isinstance(layer, _BatchNorm):
             layer.running_mean = layer.running_var = None
             layer.track_running_stats = False
-        assert not isinstance(layer, _DropoutNd) or not layer.training

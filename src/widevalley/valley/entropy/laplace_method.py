@@ -24,6 +24,7 @@ from widevalley.valley.estimate import Estimate
 from widevalley.valley.hessian.density import spectral_density
 from widevalley.valley.hessian.lanczos import Lanczos
 from widevalley.valley.hessian.operators import Hessian
+from widevalley.valley.objective import Progress
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,19 @@ def laplace(
     steps: int = 60,
     probes: int = 16,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> LaplaceApproximation:
     """-F by Laplace's method at the weights of an objective, for several scopes at once.
 
-    Costs steps x (probes + 1) products whatever the number of scopes.
+    Costs steps x (probes + 1) products whatever the number of scopes; `progress` is called with the
+    products of the probes done, and all of them.
 
     Raises ValueError for a scope not above 0, or at or below minus the least Ritz value.
     """
     for gamma in gammas:
         check_positive(gamma=gamma, beta=beta)
     objective = hessian.objective
-    density = spectral_density(hessian, steps=steps, probes=probes, seed=seed)
+    density = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=progress)
     gradient = objective.gradient()
     nodes, weights, least = _along(hessian, gradient, steps)
     least = min(least, float(density.values.min()))

@@ -22,6 +22,8 @@ from widevalley.valley.objective import Progress
 
 COLUMNS = 32
 """Columns in one product; more are no faster and take more memory."""
+AGREEMENT = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Relative difference of formula and product that is taken for rounding."""
 PROBES = 3
 """Random products that find the rows of zeros."""
 
@@ -87,6 +89,7 @@ def assemble(
     layer = None
     if structure and isinstance(operator, Hessian):
         layer = largest_linear_layer(operator.objective)
+        layer = layer if layer and _agrees(layer, operator) else None
     blocks = list(_blocks(operator, support, columns, layer))
     matrix = torch.empty(k, k, dtype=operator.dtype, device=operator.device)
     total, done, asymmetry, largest = sum(block.cost for block in blocks), 0, 0.0, 0.0
@@ -98,6 +101,19 @@ def assemble(
         if progress:
             progress(done, total)
     return AssembledMatrix(matrix, support, operator.size, asymmetry / largest if largest else 0.0)
+
+
+def _agrees(layer: LinearLayer, operator: Hessian) -> bool:
+    """Whether the layer's formula gives what a product gives, for a random vector over one unit."""
+    unit = layer.units - 1
+    rows = layer.weights_of(unit).to(operator.device)
+    generator = torch.Generator().manual_seed(2)
+    vector = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
+    vector[rows] = torch.randn(len(rows), generator=generator, dtype=torch.float64).to(vector)
+    product = operator @ vector
+    expected = torch.stack([product[layer.weights_of(k)] for k in range(layer.units)])
+    gap = (layer.unit_product(unit, vector[rows]) - expected).norm()
+    return bool(gap <= AGREEMENT[operator.dtype] * expected.norm())
 
 
 def nonzero_rows(operator: Curvature) -> Tensor:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
 from torch.optim import Adam
 
 from widevalley.valley._storage import read_arrays, write_arrays
-from widevalley.valley.objective import Objective, Weights
+from widevalley.valley._validation import check_at_least
+from widevalley.valley.hessian.operators import require_samples
+from widevalley.valley.hessian.samples import sample_gradients
+from widevalley.valley.objective import Objective, Progress
 
 CHUNK = 64
 """Samples whose gradients are in memory at once."""
@@ -40,8 +42,16 @@ class FisherDiagonal:
         return cls(**read_arrays(file))
 
 
-def fisher_diagonal(objective: Objective, *, centred: bool = False, chunk: int = CHUNK) -> Tensor:
+def fisher_diagonal(
+    objective: Objective,
+    *,
+    centred: bool = False,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+) -> Tensor:
     r"""The diagonal of the empirical Fisher information, E[g^2] over the gradients of samples.
+
+    E weighs samples as the mean loss does, all alike unless losses are weighted.
 
     That of `EmpiricalFisher`; `centred` it is their variance, E[g^2] - E[g]^2, weight by weight.
     Samples lie along the first dimension of the objective's batches. Sums are in float64, and
@@ -51,36 +61,29 @@ def fisher_diagonal(objective: Objective, *, centred: bool = False, chunk: int =
         objective: the loss, the data and the weights.
         centred: whether to take the square of the mean off.
         chunk: samples whose gradients are in memory at once.
+        progress: called with batches done and batches in all.
 
     Returns:
         (n,), in the order of the flat weights, float64.
+
+    Raises:
+        ValueError: samples are coupled, so that none has a gradient of its own; chunk below 1.
     """
-    chunk = 1 if objective.recurrent else chunk  # which cannot be mapped over samples
-    sums = torch.zeros(2, objective.size, dtype=torch.float64, device=objective.device)
-    samples = 0
-    for inputs, targets in objective.batches:
-        for x, y in zip(torch.split(inputs, chunk), torch.split(targets, chunk), strict=True):
-            flat = _gradients(objective, x, y).double()
-            sums[0] += flat.sum(dim=0)
-            sums[1] += flat.square().sum(dim=0)
-            samples += len(y)
-    mean, square = sums[0] / samples, sums[1] / samples
-    return (square - mean.square()).clamp_min(0.0) if centred else square
-
-
-def _gradients(objective: Objective, inputs: Tensor, targets: Tensor) -> Tensor:
-    """The gradient of each sample's loss, (samples, n)."""
-    if len(targets) == 1:
-        one: Weights = grad(objective.batch_loss)(objective.weights, inputs, targets)
-        return objective.flatten(one).unsqueeze(0)
-
-    def sample_loss(weights: Weights, sample: Tensor, target: Tensor) -> Tensor:
-        return objective.batch_loss(weights, sample[None], target[None])
-
-    each: Weights = vmap(grad(sample_loss), in_dims=(None, 0, 0))(
-        objective.weights, inputs, targets
-    )
-    return torch.cat([each[name].flatten(1) for name in objective.weights], dim=1)
+    require_samples(objective, "fisher_diagonal")
+    check_at_least(1, chunk=chunk)
+    mean, square = torch.zeros(2, objective.size, dtype=torch.float64, device=objective.device)
+    pairs = zip(objective.batch_weights, objective.batches, strict=True)
+    for k, (batch_weight, batch) in enumerate(pairs, start=1):
+        if progress:
+            progress(k, len(objective.batches))
+        if not batch_weight:
+            continue
+        for gradients, weights in sample_gradients(objective, *batch, chunk=chunk):
+            shares = batch_weight * weights.double()
+            mean += shares @ gradients.double()
+            square += shares @ gradients.double().square()
+    variance: Tensor = (square - mean.square()).clamp_min(0.0)
+    return variance if centred else square
 
 
 def fisher_diagonal_of_adam(optimizer: Adam) -> Tensor:

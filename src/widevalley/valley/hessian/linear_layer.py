@@ -11,15 +11,15 @@ holds whatever comes before and after, as long as no sample depends on another o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad
 
-from widevalley.valley.hessian.operators import pullback
+from widevalley.valley._trees import sample_count
+from widevalley.valley.hessian.operators import Product, second_order
 from widevalley.valley.objective import Objective
 
 
@@ -32,10 +32,12 @@ class LinearLayer:
         self.has_bias = layer.bias is not None
         self.stop = start + layer.weight.numel() + self.units * self.has_bias
         self._objective, self._layer = objective, layer
-        self._inputs = torch.cat([self._input(inputs) for inputs, _ in objective.batches])
+        pairs = zip(objective.batch_weights, objective.batches, strict=True)
+        self._inputs = torch.cat([self._input(inputs) for weight, (inputs, _) in pairs if weight])
         self._products = [
-            (batch_weight, self._product(*batch), len(batch[1]))
+            (batch_weight, self._product(*batch), sample_count(batch[::-1]))
             for batch_weight, batch in zip(objective.batch_weights, objective.batches, strict=True)
+            if batch_weight
         ]
 
     def weights_of(self, unit: int) -> Tensor:
@@ -64,19 +66,21 @@ class LinearLayer:
         for batch_weight, product, samples in self._products:
             tangent = torch.zeros(samples, self.units, dtype=self._inputs.dtype)
             tangent[:, unit] = 1
-            rows.append(batch_weight * product(tangent.to(self._inputs.device)))
+            rows.append(batch_weight * product((tangent.to(self._inputs.device),), False)[0])
         return torch.cat(rows)
 
-    def _product(self, inputs: Any, targets: Tensor) -> Callable[[Tensor], Tensor]:
+    def unit_product(self, unit: int, vector: Tensor) -> Tensor:
+        """The block's product with a vector over one unit's weights, (units, features + bias)."""
+        along = self._inputs @ vector
+        return (self._curvature(unit) * along[:, None]).T @ self._inputs
+
+    def _product(self, inputs: Any, targets: Any) -> Product:
         """The Hessian of a batch's loss by the layer's output, as a linear map."""
-        objective = self._objective
-
-        def shifted_loss(shift: Tensor) -> Tensor:
-            with _shifted(self._layer, shift):
-                return objective.batch_loss(objective.weights, inputs, targets)
-
-        _, product = pullback(grad(shifted_loss), self._inputs.new_zeros(len(targets), self.units))
-        return product
+        objective, samples = self._objective, sample_count((targets, inputs))
+        shift = self._inputs.new_zeros(samples, self.units, requires_grad=True)
+        with torch.enable_grad(), _shifted(self._layer, shift):
+            loss = objective.batch_loss(objective.weights, inputs, targets)
+        return second_order(loss, [shift])
 
     def _input(self, inputs: Any) -> Tensor:
         (given,) = _inputs_of(self._objective, self._layer, inputs)
@@ -88,9 +92,9 @@ def largest_linear_layer(objective: Objective) -> LinearLayer | None:
     """The fully connected layer of most weights that the formula above holds for, or None.
 
     It is applied once to a batch, to one row a sample, has all its weights trained and to itself;
-    no batch norm couples samples.
+    no sample depends on another; a penalty has second derivatives that the formula leaves out.
     """
-    if objective.couples_samples:
+    if objective.couples_samples or objective.penalty:
         return None
     names = dict(_starts(objective))
     found = [
@@ -105,12 +109,16 @@ def largest_linear_layer(objective: Objective) -> LinearLayer | None:
 
 
 def _fits(objective: Objective, layer: nn.Linear, prefix: str, starts: dict[str, int]) -> bool:
-    own = [f"{prefix}{name}" for name, _ in layer.named_parameters()]
-    if not all(name in starts for name in own) or objective.is_tied(layer):
+    # A parametrised layer (weight_norm) has other parameters, and computes its weight from them.
+    own = {name for name, _ in layer.named_parameters()}
+    if own - {"bias"} != {"weight"} or not all(f"{prefix}{name}" in starts for name in own):
+        return False
+    if objective.is_tied(layer):
         return False
     inputs, targets = objective.batches[0]
     calls = _inputs_of(objective, layer, inputs)
-    return len(calls) == 1 and calls[0].dim() == 2 and len(calls[0]) == len(targets)
+    samples = sample_count((targets, inputs))
+    return len(calls) == 1 and calls[0].dim() == 2 and len(calls[0]) == samples
 
 
 def _starts(objective: Objective) -> Iterator[tuple[str, int]]:

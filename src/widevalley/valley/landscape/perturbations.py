@@ -14,7 +14,7 @@ import torch
 
 from widevalley.valley._validation import check_at_least, check_positive
 from widevalley.valley.estimate import Estimate
-from widevalley.valley.objective import Objective
+from widevalley.valley.objective import Objective, Progress
 
 
 def local_energy(
@@ -24,13 +24,15 @@ def local_energy(
     relative: bool = False,
     samples: int = 20,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Estimate:
     r"""Mean rise of the loss under Gaussian noise in the weights, <f(x + s N)> - f(x).
 
     Absolute, s is `radius` for every weight: the rise depends on how weights are scaled. Relative,
     it is `radius` times the weight's magnitude, which no rescaling of weights changes.
 
-    Raises ValueError for a radius not above 0 or fewer than 2 samples.
+    `progress` is called with samples done and all of them. Raises ValueError for a radius not above
+    0 or fewer than 2 samples.
     """
     check_positive(radius=radius)
     check_at_least(2, samples=samples)
@@ -38,9 +40,11 @@ def local_energy(
     scale = radius * at.abs() if relative else torch.full_like(at, radius)
     generator = torch.Generator().manual_seed(seed)
     rises = []
-    for _ in range(samples):
+    for k in range(samples):
         noise = torch.randn(at.shape, generator=generator, dtype=torch.float64).to(at)
         rises.append(objective.value_at(at + scale * noise) - base)
+        if progress:
+            progress(k + 1, samples)
     error = float(np.std(rises, ddof=1)) / math.sqrt(samples)
     return Estimate(float(np.mean(rises)), error)
 

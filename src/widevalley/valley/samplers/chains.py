@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import grad_and_value
 
 from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley._validation import check_at_least, check_positive
@@ -149,7 +148,4 @@ class _Chain:
     def _loss(self, x: Tensor) -> tuple[float, Tensor]:
         objective = self._objective
         k = int(torch.multinomial(self._batch_weights, 1, generator=self._generator))
-        gradient, loss = grad_and_value(objective.batch_loss)(
-            objective.unflatten(x), *objective.batches[k]
-        )
-        return float(loss), objective.flatten(gradient)
+        return objective.batch_gradient_at(x, k)
