@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import widevalley
 from widevalley.cli import main
+from widevalley.cli import verb as verb_module
+from widevalley.cli.command_line import VERBS
 from widevalley.experiments import PAPER, RECIPES
 from widevalley.training import RunFolder
 
@@ -30,11 +33,42 @@ def test_help_names_verbs_and_recipes(capsys, arguments):
         assert word in out
 
 
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_of_a_verb_is_that_verbs(capsys, verb, flag):
+    assert main([verb.name, flag]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: widevalley {verb.name} ")
+    fields = {f.name.replace("_", "-") for f in dataclasses.fields(verb)}
+    positional = {"recipe", "recipes", "folder", "target", "ends"}
+    if verb.name == "flatness":
+        positional.add("runs")
+    for name in fields - positional - {"config", "arguments"}:
+        assert f"--{name} " in out
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"widevalley {widevalley.__version__}\n"
+
+
+def test_without_tyros_hook_its_own_words_are_shown(capsys, monkeypatch):
+    monkeypatch.setattr(verb_module, "tyro_errors", None)
+    assert main(["train", "digits", "--epochs", "many"]) == 2
+    assert "could not convert string to float: 'many'" in capsys.readouterr().err
+
+
+def test_flags_of_a_comparison_are_read_over_each_optimizers_own_defaults(tmp_path):
+    flags = ["--optimizers", "entropy-sgd,sgd", *FAST, "--dropout", "0.1"]
+    assert RECIPES["digits"].config("entropy-sgd").dropout == 0.1
+    assert RECIPES["digits"].config("sgd").dropout == 0.3
+    assert main(["compare", "digits", *flags]) == 0
+    assert RunFolder(tmp_path / "runs/digits/sgd/seed-0").config["dropout"] == 0.1
+
+
 @pytest.mark.parametrize("optimizer", RECIPES["digits"].optimizers)
 def test_help_shows_every_field_with_the_tuned_default(capsys, optimizer):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "digits", "--optimizer", optimizer, "--help"])
-    assert stop.value.code == 0
+    assert main(["train", "digits", "--optimizer", optimizer, "--help"]) == 0
     out = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     config = RECIPES["digits"].config(optimizer)
     names = [f.name for f in dataclasses.fields(config) if f.name != "optimizer"]

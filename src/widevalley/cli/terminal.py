@@ -25,19 +25,19 @@ def show(table: Table) -> None:
 def progress_bar(unit: str, *, then: str = "") -> Iterator[Callable[[int, int], None]]:
     """A bar with the time left, or a line a minute where the output is no terminal.
 
-    `then` is said when the last is done: what goes on without a bar.
+    `then` is printed when the last is done: what goes on without a bar.
     """
     console = Console()
     columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task, began, said = bar.add_task(unit), time.monotonic(), time.monotonic()
+        task, began, printed = bar.add_task(unit), time.monotonic(), time.monotonic()
 
         def progress(done: int, total: int) -> None:
-            nonlocal said
+            nonlocal printed
             bar.update(task, completed=done, total=total)
             now = time.monotonic()
-            if not console.is_terminal and now - said > LINE_EVERY:
-                said, left = now, (now - began) * (total - done) / done
+            if not console.is_terminal and now - printed > LINE_EVERY:
+                printed, left = now, (now - began) * (total - done) / done
                 console.print(f"{done:,} of {total:,} {unit}, {left:,.0f} s left")
             if then and done == total:
                 console.print(f"{total:,} {unit} done; {then}", soft_wrap=True)

@@ -1,9 +1,9 @@
 """What to run: typed recipes, comparisons, sweeps, and the paper's tables."""
 
 from widevalley.experiments.flatness_measures import FlatnessConfig
+from widevalley.experiments.flatness_of_runs import measure_flatness
 from widevalley.experiments.flatness_record import Flatness, Measure, load_flatness
 from widevalley.experiments.grid_search import Trial, grid, sweep
-from widevalley.experiments.measure_flatness import measure_flatness
 from widevalley.experiments.measure_spectrum import density, exact, fisher
 from widevalley.experiments.paper_results import QUOTED, Quoted
 from widevalley.experiments.paper_runs import reproduce, small

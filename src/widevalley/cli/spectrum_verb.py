@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from widevalley.cli.flags import command, first, parse
 from widevalley.cli.terminal import progress_bar
+from widevalley.cli.verb import CONFIG, Verb, command
 from widevalley.experiments import LossConfig, density, exact, finished_run, fisher
 from widevalley.report import draw_density, draw_fisher, draw_spectrum, spectrum_cells
 from widevalley.training import RunFolder
 
 PROBES = 16
-"""Random directions of a density unless told."""
+"""Random directions of a density by default."""
 AFTER_COLUMNS = "now their eigenvalues, without a bar: a quarter of an hour for 40,000 on two cores"
 
 
-@dataclass(frozen=True)
-class SpectrumFlags:
-    """Flags of `spectrum`."""
+@dataclass(frozen=True, kw_only=True)
+class MeasureSpectrum(Verb):
+    """Eigenvalues of the Hessian, their density, or the Fisher diagonal, at the end of a run."""
 
-    config: Annotated[LossConfig, tyro.conf.arg(name="")]
+    name: ClassVar[str] = "spectrum"
+    needs: ClassVar[str] = "a RUN FOLDER or RECIPE"
+
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|RECIPE")]
+    """A run folder, or a recipe, of which the variant `paper` is taken, and trained where it is not
+    yet."""
+    config: Annotated[LossConfig, *CONFIG] = field(default_factory=LossConfig)
     method: Literal["exact", "density", "fisher"] = "exact"
     """All eigenvalues of a small network; of a large one their density by stochastic Lanczos
     quadrature; or the diagonal of the empirical Fisher information."""
@@ -35,7 +41,7 @@ class SpectrumFlags:
     """Lanczos steps from each direction of a density."""
     seed: int = 0
     """Keys the directions."""
-    keep_graphs: bool = False
+    keep_graphs: Annotated[bool, tyro.conf.FlagConversionOff] = False
     """Of a density, keep what was computed of all batches from product to product: faster, for
     memory of every activation."""
     runs: Path = Path("runs")
@@ -43,28 +49,23 @@ class SpectrumFlags:
     to: Path | None = None
     """Folder for numbers and pictures; by default the run's own."""
 
-
-def spectrum(arguments: list[str]) -> None:
-    """Eigenvalues of the Hessian, their density, or the Fisher diagonal, at the end of a run."""
-    target, flags = first(arguments, "spectrum", "a RUN FOLDER or RECIPE")
-    about = "Of a RECIPE the variant `paper` is taken, and trained where it is not yet."
-    default = SpectrumFlags(LossConfig())
-    told = parse(SpectrumFlags, default, flags, f"spectrum {target}", about)
-    run = finished_run(target, told.runs, command=command())
-    to = told.to or run.path
-    to.mkdir(parents=True, exist_ok=True)
-    file, pictures = METHODS[told.method](run, told, to)
-    print("\n".join(f"written: {path}" for path in [file, *pictures]))
+    def run(self) -> None:
+        """Measure, then draw."""
+        run = finished_run(self.target, self.runs, command=command())
+        to = self.to or run.path
+        to.mkdir(parents=True, exist_ok=True)
+        file, pictures = METHODS[self.method](run, self, to)
+        print("\n".join(f"written: {path}" for path in [file, *pictures]))
 
 
-def _exact(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[Path]]:
+def _exact(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
     file, blocks = to / "spectrum.npz", to / "blocks"
     with progress_bar("columns", then=AFTER_COLUMNS) as bar:
         found = exact(
             run,
-            told.config,
+            flags.config,
             blocks=blocks,
-            probes=told.probes,
+            probes=flags.probes,
             progress=bar,
             command=command(),
         )
@@ -75,16 +76,16 @@ def _exact(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[Pa
     return file, draw_spectrum(file)
 
 
-def _density(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[Path]]:
+def _density(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "density.npz"
     with progress_bar("products") as bar:
         found = density(
             run,
-            told.config,
-            steps=told.steps,
-            probes=told.probes or PROBES,
-            seed=told.seed,
-            keep_graphs=told.keep_graphs,
+            flags.config,
+            steps=flags.steps,
+            probes=flags.probes or PROBES,
+            seed=flags.seed,
+            keep_graphs=flags.keep_graphs,
             progress=bar,
             command=command(),
         )
@@ -94,9 +95,9 @@ def _density(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[
     return file, draw_density(file)
 
 
-def _fisher(run: RunFolder, told: SpectrumFlags, to: Path) -> tuple[Path, list[Path]]:
+def _fisher(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "fisher.npz"
-    fisher(run, told.config, command=command()).save(file)
+    fisher(run, flags.config, command=command()).save(file)
     return file, draw_fisher(file)
 
 

@@ -1,0 +1,75 @@
+"""A command line from its verb to its exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import widevalley
+from widevalley.cli.flatness_verb import MeasureFlatness
+from widevalley.cli.landscape_verb import DrawLandscape
+from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report, Reproduce
+from widevalley.cli.spectrum_verb import MeasureSpectrum
+from widevalley.cli.training_verbs import Compare, Sweep, Train
+from widevalley.cli.verb import UsageError, Verb, parse_verb
+from widevalley.data import DataUnavailable
+from widevalley.experiments import RECIPES
+from widevalley.training import Diverged, Interrupted, RunBusy
+from widevalley.valley.hessian import SpectrumError
+
+VERBS: tuple[type[Verb], ...] = (
+    Train,
+    Compare,
+    Sweep,
+    Report,
+    Reproduce,
+    Claims,
+    MeasureSpectrum,
+    MeasureFlatness,
+    DrawLandscape,
+    CheckTheory,
+)
+
+FAILURES = (DataUnavailable, Diverged, Incomplete, MemoryError, RunBusy, SpectrumError)
+"""What can fail though the command was right."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0, 1 failed, 2 misused, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    try:
+        _run(arguments)
+        sys.stdout.flush()
+    except SystemExit as stop:  # tyro has shown help
+        return int(stop.code or 0)
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FAILURES as error:
+        return _fail(error, 1)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        return _fail(error, 2)
+    except Interrupted as error:
+        return _fail(error, 130)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    return 0
+
+
+def _run(arguments: list[str]) -> None:
+    name = arguments[0]
+    if name == "--version":
+        print(f"widevalley {widevalley.__version__}")
+        return
+    names = [verb.name for verb in VERBS]
+    if name not in (*names, "-h", "--help"):
+        raise UsageError(f"no verb {name!r}; there are {', '.join(names)}")
+    recipes = "\n\n".join(f"{recipe.name}: {recipe.title}" for recipe in RECIPES.values())
+    about = f"widevalley VERB --help shows a verb's flags, --version the version.\n\n{recipes}"
+    parse_verb(VERBS, arguments, about).run()
+
+
+def _fail(message: object, code: int) -> int:
+    print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
+    return code
