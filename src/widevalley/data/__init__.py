@@ -5,6 +5,7 @@ from widevalley.data.corpus import Corpus, contiguous, windows
 from widevalley.data.dataset import Dataset
 from widevalley.data.digits import load_digits
 from widevalley.data.files import DataUnavailable
+from widevalley.data.label_noise import first, with_label_noise
 from widevalley.data.mnist import load_mnist
 from widevalley.data.ptb import load_ptb
 from widevalley.data.war_and_peace import load_war_and_peace
@@ -14,10 +15,12 @@ __all__ = [
     "DataUnavailable",
     "Dataset",
     "contiguous",
+    "first",
     "load_cifar10",
     "load_digits",
     "load_mnist",
     "load_ptb",
     "load_war_and_peace",
     "windows",
+    "with_label_noise",
 ]

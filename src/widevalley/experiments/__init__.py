@@ -1,10 +1,12 @@
 """What to run: typed recipes, comparisons, sweeps, and the paper's tables."""
 
+from widevalley.experiments.contests import CONTESTS, Contest
 from widevalley.experiments.flatness_measures import FlatnessConfig
 from widevalley.experiments.flatness_of_runs import measure_flatness
 from widevalley.experiments.flatness_record import Flatness, Measure, load_flatness
 from widevalley.experiments.grid_search import Trial, grid, sweep
 from widevalley.experiments.measure_spectrum import density, exact, fisher
+from widevalley.experiments.methods import METHODS, Method, Parameter
 from widevalley.experiments.paper_results import QUOTED, Quoted
 from widevalley.experiments.paper_runs import reproduce, small
 from widevalley.experiments.recipe import Recipe
@@ -13,19 +15,26 @@ from widevalley.experiments.run_end import LossConfig, finished_run
 from widevalley.experiments.series import compare, seeds_of, train
 from widevalley.experiments.slice_loss import LandscapeConfig, around, between, slices
 from widevalley.experiments.theory_checks import THEORY_CHECKS, TheoryCheck
+from widevalley.experiments.tournament import Rules, held_out, play
 
 __all__ = [
+    "CONTESTS",
+    "METHODS",
     "PAPER",
     "QUOTED",
     "RECIPES",
     "THEORY_CHECKS",
+    "Contest",
     "Flatness",
     "FlatnessConfig",
     "LandscapeConfig",
     "LossConfig",
     "Measure",
+    "Method",
+    "Parameter",
     "Quoted",
     "Recipe",
+    "Rules",
     "TheoryCheck",
     "Trial",
     "around",
@@ -36,8 +45,10 @@ __all__ = [
     "finished_run",
     "fisher",
     "grid",
+    "held_out",
     "load_flatness",
     "measure_flatness",
+    "play",
     "reproduce",
     "seeds_of",
     "slices",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from widevalley.experiments.allcnn import ALLCNN
 from widevalley.experiments.charlstm import CHARLSTM
 from widevalley.experiments.digits import DIGITS
+from widevalley.experiments.gpt import GPT_1M, SMALL_GPT
+from widevalley.experiments.harder_mnist import MNIST_1000, MNIST_NOISE
 from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.ptb import PTB
@@ -21,4 +23,9 @@ SMALL: dict[str, Recipe] = {
 }
 """The networks whose whole Hessian the paper decomposes."""
 
-RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER, **SMALL}
+BEYOND: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (MNIST_1000, MNIST_NOISE, SMALL_GPT, GPT_1M)
+}
+"""What the paper has no network for: tasks of tournaments."""
+
+RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER, **SMALL, **BEYOND}

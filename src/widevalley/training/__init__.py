@@ -1,7 +1,8 @@
 """How to run: settings, the loop, checkpoints, and the folder of a run."""
 
 from widevalley.training.classification import Classification
-from widevalley.training.config import RunConfig
+from widevalley.training.config import RunConfig, Schedule
+from widevalley.training.context import CharacterWindows
 from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
@@ -12,9 +13,23 @@ from widevalley.training.optimizers import (
     AdamSettings,
     EntropyAdamSettings,
     EntropySGDSettings,
+    LocalEntropyAdamWSettings,
+    LocalEntropyMuonSettings,
     OptimizerSettings,
     SGDSettings,
     SGLDSettings,
+)
+from widevalley.training.peers import (
+    AdamWAverageSettings,
+    AdamWSettings,
+    LookaheadSettings,
+    MuonAverageSettings,
+    MuonSettings,
+    SAMAdamWSettings,
+    SAMSGDSettings,
+    ScheduleFreeAdamWSettings,
+    ScheduleFreeSGDSettings,
+    SGDAverageSettings,
 )
 from widevalley.training.progress import Bars, RunProgress
 from widevalley.training.runner import Diverged, restore, run
@@ -23,7 +38,10 @@ from widevalley.training.task import Task
 
 __all__ = [
     "AdamSettings",
+    "AdamWAverageSettings",
+    "AdamWSettings",
     "Bars",
+    "CharacterWindows",
     "Characters",
     "Classification",
     "Diverged",
@@ -31,8 +49,13 @@ __all__ = [
     "EntropySGDSettings",
     "Feed",
     "Interrupted",
+    "LocalEntropyAdamWSettings",
+    "LocalEntropyMuonSettings",
+    "LookaheadSettings",
     "Loop",
     "Metric",
+    "MuonAverageSettings",
+    "MuonSettings",
     "OptimizerSettings",
     "Record",
     "RunBusy",
@@ -40,8 +63,14 @@ __all__ = [
     "RunConflict",
     "RunFolder",
     "RunProgress",
+    "SAMAdamWSettings",
+    "SAMSGDSettings",
+    "SGDAverageSettings",
     "SGDSettings",
     "SGLDSettings",
+    "Schedule",
+    "ScheduleFreeAdamWSettings",
+    "ScheduleFreeSGDSettings",
     "Task",
     "Words",
     "environment_facts",

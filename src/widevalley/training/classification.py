@@ -16,6 +16,8 @@ from widevalley.training.feed import Batch, Carried, Feed, epoch_generator
 
 CHUNK = 512
 """Samples in a forward pass of an evaluation."""
+BINS = 15
+"""Of confidence, in the expected calibration error."""
 STATISTICS = 20_000
 """Training samples that batch-norm statistics are taken from, evenly spread, at the most."""
 
@@ -74,18 +76,37 @@ class Classification(Feed):
 
     @torch.no_grad()
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
-        """Mean cross-entropy in nats and error in percent."""
+        """Mean cross-entropy in nats; error and expected calibration error in percent."""
         inputs, targets = self.splits[split]
         # Summed on the device, so that it is read, and waited for, once.
         loss = torch.zeros((), device=inputs.device)
         wrong = torch.zeros((), device=inputs.device)
+        gaps = torch.zeros(BINS, device=inputs.device)
         with eval_mode(model):
             for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
                 scores = model(x)
                 loss += functional.cross_entropy(scores, y, reduction="sum")
                 wrong += (scores.argmax(dim=1) != y).sum()
+                gaps += calibration_gaps(scores, y)
         samples = len(targets)
-        return {"loss": float(loss) / samples, "error": 100 * float(wrong) / samples}
+        return {
+            "loss": float(loss) / samples,
+            "error": 100 * float(wrong) / samples,
+            "ece": 100 * float(gaps.abs().sum()) / samples,
+        }
+
+
+def calibration_gaps(scores: Tensor, targets: Tensor) -> Tensor:
+    r"""Sum of (confidence - right) over the samples of each of `BINS` equal bins of confidence.
+
+    Confidence is the largest softmax probability. Summed over all samples, the absolute values add
+    up to N times the expected calibration error, \sum_b n_b / N |accuracy_b - confidence_b| (Guo
+    et al., 2017).
+    """
+    confidence, guess = scores.float().softmax(dim=1).max(dim=1)
+    bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    gap = confidence - (guess == targets).float()
+    return torch.zeros(BINS, device=scores.device).index_add_(0, bins, gap)
 
 
 def _channels_last(inputs: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The folder of a run: everything about it on disk, and nothing else.
 
 config.json        recipe and settings, all resolved
-environment.json   one entry a start: versions, device, commit, command
+environment.json   one entry a start: versions, device, commit, command; peak memory at the end
 metrics.jsonl      one record a line; the last record of a finished run is marked "final"
 checkpoint.pt      the state to go on from
 diverged.json      only where the loss ceased to be finite: after how many gradients
@@ -129,6 +129,11 @@ class RunFolder:
         (self.path / "diverged.json").unlink(missing_ok=True)
         _write(self.path / "config.json", config)
         _write(self.path / "environment.json", [*self.environments, environment])
+
+    def note_memory(self, peak_bytes: int) -> None:
+        """Note the most memory that the present start of the run took."""
+        *before, now = self.environments
+        _write(self.path / "environment.json", [*before, now | {"peak_bytes": peak_bytes}])
 
     def append(self, record: Record) -> None:
         """Add a record to the metrics. Raises ValueError where a number is not finite."""

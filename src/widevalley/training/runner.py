@@ -15,6 +15,7 @@ from widevalley.training.folder import Record, RunFolder
 from widevalley.training.hardware import as_begun, resolve
 from widevalley.training.interrupt import Interrupted, InterruptFlag
 from widevalley.training.loop import Loop
+from widevalley.training.memory import peak_bytes, reset_peak, tensor_bytes
 from widevalley.training.progress import RunProgress
 from widevalley.training.task import Task
 
@@ -88,6 +89,7 @@ class _Run:
 
     def train(self, interrupt: InterruptFlag) -> None:
         loop = self.loop
+        reset_peak(loop.fabric.device)
         self.progress.start(loop.gradients, loop.total)
         next_tick = time.monotonic() + TICK
         next_checkpoint = time.monotonic() + self.config.checkpoint_every
@@ -111,7 +113,9 @@ class _Run:
         # In this order: a run killed between the two evaluates again, and one whose last record
         # says it is finished has its last checkpoint.
         self.checkpoint()
-        self.record(loop.evaluate(final=True) | {"final": True})
+        state_bytes = tensor_bytes(loop.optimizer.state_dict())
+        self.record(loop.evaluate(final=True) | {"state_bytes": state_bytes, "final": True})
+        self.folder.note_memory(peak_bytes(loop.fabric.device))
 
     def record(self, metrics: Record) -> None:
         """Add a record of the steps since the last one."""
