@@ -10,6 +10,7 @@ import tyro
 
 from widevalley import experiments
 from widevalley.cli.terminal import show
+from widevalley.cli.tournament_verb import report_tournament
 from widevalley.cli.verb import SWITCH, UsageError, Verb, command
 from widevalley.experiments import PAPER, RECIPES, small
 from widevalley.report import (
@@ -51,6 +52,9 @@ class Report(Verb):
 
     def run(self) -> None:
         """Show the runs of a folder, and copy them where asked."""
+        if (self.folder / "tournament.json").exists():
+            report_tournament(self.folder, self.to)
+            return
         groups = find_groups(self.folder, unfinished=self.unfinished, split=self.split)
         diverged = diverged_in(self.folder)
         recipe = groups[0].folders[0].config["recipe"]

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from widevalley import experiments
+from widevalley.cli.tournament_verb import Tournament
 from widevalley.cli.verb import (
     CONFIG,
     UsageError,
@@ -113,7 +114,11 @@ class Train(OfRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Compare(OfRecipe):
-    """Train a recipe with several optimizers, at equal gradient evaluations."""
+    """Train a recipe with several optimizers, or tune methods first (--methods all).
+
+    All spend the same gradient evaluations. With --methods, --trials or --budget it is a
+    tournament: widevalley compare --methods all --help shows its flags.
+    """
 
     name: ClassVar[str] = "compare"
 
@@ -121,6 +126,11 @@ class Compare(OfRecipe):
     """Which, separated by commas; by default those the recipe compares."""
     arguments: tyro.conf.Suppress[tuple[str, ...]] = ()
     """As given, to be read over the defaults of each optimizer."""
+
+    @classmethod
+    def chosen(cls, arguments: Sequence[str]) -> type[Verb]:
+        """A tournament where one of its flags is given."""
+        return Tournament if Tournament.asked_for(arguments) else cls
 
     @classmethod
     def names(cls, arguments: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ from widevalley.report.spectrum_figures import (
 )
 from widevalley.report.table import markdown_table, rich_table, run_cells
 from widevalley.report.theory_page import write_theory
+from widevalley.report.tournament import tournament_cells, write_tournament
 from widevalley.report.trials import trial_table
 
 __all__ = [
@@ -52,10 +53,12 @@ __all__ = [
     "sgld_table",
     "spectrum_cells",
     "table_1",
+    "tournament_cells",
     "trial_table",
     "write_claims",
     "write_report",
     "write_reproduction",
     "write_results",
     "write_theory",
+    "write_tournament",
 ]

@@ -54,7 +54,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for k, group in enumerate(panel.groups[: len(STYLES)]):
             _draw(axes, group, f"{group.monitored_split}_{panel.field}", k)
-        _label(axes, f"{panel.groups[0].monitored_split} {panel.label}")
+        label_axes(axes, f"{panel.groups[0].monitored_split} {panel.label}")
         axes.set_title(panel.title)
         if not long_names:
             axes.legend(frameon=False)
@@ -66,7 +66,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
 
 def _draw(axes: Axes, group: Group, field: str, k: int) -> None:
     colour, dashes = STYLES[k % len(STYLES)]
-    gradients, values = _curves(group, field)
+    gradients, values = gradients_and_values(group, field)
     mean = values.mean(axis=0)
     axes.plot(gradients, mean, color=colour, linestyle=dashes, linewidth=1.8, label=group.name)
     if len(values) > 1:
@@ -76,14 +76,15 @@ def _draw(axes: Axes, group: Group, field: str, k: int) -> None:
         )
 
 
-def _curves(group: Group, field: str) -> tuple[np.ndarray, np.ndarray]:
+def gradients_and_values(group: Group, field: str) -> tuple[np.ndarray, np.ndarray]:
     """Gradient counts, and one row of values a seed, at the counts all seeds were evaluated at."""
     runs = [{r["gradients"]: r[field] for r in folder.records} for folder in group.folders]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     return np.array(shared), np.array([[run[at] for at in shared] for run in runs])
 
 
-def _label(axes: Axes, name: str) -> None:
+def label_axes(axes: Axes, name: str) -> None:
+    """Label axes of a quantity, on a logarithmic scale, against gradient evaluations."""
     axes.set_yscale("log")
     axes.set_xlabel("gradient evaluations")
     axes.set_ylabel(name)
