@@ -30,7 +30,7 @@ class Tournament(Verb):
     """A task with what a run of it spends."""
     methods: Annotated[str, tyro.conf.arg(metavar="A,B,...")] = "all"
     """Which, separated by commas."""
-    rules: Annotated[Rules, *CONFIG] = Rules()
+    rules: Annotated[Rules, *CONFIG]
     runs: Path = Path("runs/tournament")
     """Folder of tournaments; one's is RUNS/TASK-BUDGET."""
 
@@ -42,7 +42,7 @@ class Tournament(Verb):
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
         """What each method gets alike."""
-        return cls(task=tyro.MISSING)
+        return cls(task=tyro.MISSING, rules=Rules())
 
     @classmethod
     def about(cls, arguments: Sequence[str]) -> str:
