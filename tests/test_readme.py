@@ -26,3 +26,14 @@ def test_there_is_an_example():
 def test_relative_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text()):
         assert (README.parent / target).exists(), target
+
+
+def test_files_that_the_architecture_names_exist():
+    """Each file of the floors above the library; `a.py` alone may stand on any of them."""
+    text = (README.parent / "docs/architecture.md").read_text()
+    above = text[: text.index("## The optimizers")] + text[text.index("## Data and networks") :]
+    paths = [str(path) for path in (README.parent / "src/widevalley").rglob("*.py")]
+    named = set(re.findall(r"[\w/]+\.py\b", above))
+    assert len(named) > 50
+    for name in named:
+        assert any(path.endswith(f"/{name}") for path in paths), name
