@@ -76,9 +76,9 @@ def laplace(
         logdet_term, error = (n / (2 * beta) * part for part in (mean_log, error))
         excess = logdet_term - float((weights / (nodes + gamma)).sum()) * square / 2
         flat = at + n / (2 * beta) * math.log(beta * gamma / (2 * math.pi))
-        logdet_terms.append(Estimate(logdet_term, error))
-        excesses.append(Estimate(excess, error))
-        values.append(Estimate(flat + excess, error))
+        logdet_terms.append(Estimate(logdet_term, error, probes - 1))
+        excesses.append(Estimate(excess, error, probes - 1))
+        values.append(Estimate(flat + excess, error, probes - 1))
     return LaplaceApproximation(
         tuple(gammas), tuple(values), tuple(logdet_terms), tuple(excesses), least
     )

@@ -10,26 +10,46 @@ With F(x, \gamma) = (1/\beta) \log \int \exp(-\beta [f(x') + \gamma/2 \|x - x'\|
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from widevalley.valley.estimate import Estimate
+from widevalley.valley.estimate import Estimate, student_t
 from widevalley.valley.samplers.chains import Chains
-from widevalley.valley.samplers.diagnostics import mean_and_error
+from widevalley.valley.samplers.diagnostics import POSITIONS_MIXED, NotMixed, mean_and_error
 
 
-def entropy_gradient(chains: Chains) -> tuple[np.ndarray, np.ndarray]:
-    """The gradient of F, and its standard error weight by weight, from chains of one scope.
+@dataclass(frozen=True)
+class GradientEstimate:
+    """The gradient of F with its standard error, weight by weight."""
 
-    The error is of the chains' means, so it needs two chains or more (else it is NaN).
+    value: np.ndarray
+    """(n,)."""
+    error: np.ndarray
+    """Of the chains' means, (n,); NaN of one chain."""
+    degrees: int
+    """Chains less one: with few of them intervals are much wider than two errors."""
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence intervals of this level, weight by weight, by Student's t."""
+        half = student_t(level, self.degrees) * self.error
+        return self.value - half, self.value + half
+
+
+def entropy_gradient(chains: Chains) -> GradientEstimate:
+    """The gradient of F, from chains of one scope.
+
+    Warns with NotMixed where the chains are in different places.
     """
+    _warn_of_places(chains, subtract_flat=True)
     gamma, each = chains.facts["gamma"], chains.mean - chains.flat_mean
-    found = gamma * each.mean(axis=0)
-    if len(each) < 2:
-        return found, np.full_like(found, math.nan)
-    return found, gamma * each.std(axis=0, ddof=1) / math.sqrt(len(each))
+    found, count = gamma * each.mean(axis=0), len(each)
+    if count < 2:
+        return GradientEstimate(found, np.full_like(found, math.nan), 0)
+    return GradientEstimate(found, gamma * each.std(axis=0, ddof=1) / math.sqrt(count), count - 1)
 
 
 def entropy_gradient_norm(chains: Chains) -> float:
@@ -51,7 +71,7 @@ def entropy_differences(scopes: Sequence[Chains], *, subtract_flat: bool = False
 
     The squared distance times gamma is taken to be linear in log gamma between neighbours, so
     scopes should be close: a factor of two or three. Warns with NotMixed where chains are too short
-    or disagree.
+    or disagree, in their distances or in where they are.
 
     Args:
         scopes: chains of one objective and temperature, a gamma each, ascending.
@@ -65,6 +85,8 @@ def entropy_differences(scopes: Sequence[Chains], *, subtract_flat: bool = False
     betas = {chains.facts["beta"] for chains in scopes}
     if len(betas) > 1 or any(a >= b for a, b in pairwise(gammas)):
         raise ValueError(f"scopes: gamma must ascend at one beta, not {gammas} at {sorted(betas)}")
+    for chains in scopes:
+        _warn_of_places(chains, subtract_flat=subtract_flat)
     distances = [
         mean_and_error(
             chains.distance - subtract_flat * chains.flat_distance,
@@ -81,3 +103,14 @@ def entropy_differences(scopes: Sequence[Chains], *, subtract_flat: bool = False
     values = weights @ np.array(integrand)
     deviations = np.sqrt(weights**2 @ np.array(errors) ** 2)
     return [Estimate(float(v), float(e)) for v, e in zip(values, deviations, strict=True)]
+
+
+def _warn_of_places(chains: Chains, *, subtract_flat: bool) -> None:
+    disagreement = chains.position_r_hat(subtract_flat=subtract_flat)
+    if disagreement > POSITIONS_MIXED:
+        warnings.warn(
+            f"gamma {chains.facts['gamma']:g}: chains are in different places, R-hat of their "
+            f"positions {disagreement:.3f}; take more steps, or see whether there are two valleys",
+            NotMixed,
+            stacklevel=3,
+        )

@@ -74,7 +74,7 @@ def trace(
         rest.append((probes * multiplied(probes)).sum(dim=0))
     each = torch.cat(rest)
     error = float(each.std()) / math.sqrt(count) if count > 1 else math.nan
-    return Estimate(exact + float(each.mean()), error)
+    return Estimate(exact + float(each.mean()), error, count - 1)
 
 
 def _signs(

@@ -46,7 +46,7 @@ def local_energy(
         if progress:
             progress(k + 1, samples)
     error = float(np.std(rises, ddof=1)) / math.sqrt(samples)
-    return Estimate(float(np.mean(rises)), error)
+    return Estimate(float(np.mean(rises)), error, samples - 1)
 
 
 def sharpness(objective: Objective, radius: float, *, steps: int = 1) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,7 +14,13 @@ from torch import Tensor
 from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley._validation import check_at_least, check_positive
 from widevalley.valley.objective import Objective, Progress
+from widevalley.valley.samplers.diagnostics import r_hat
 from widevalley.valley.samplers.sgmcmc import Sampler
+
+Starts = Literal["dispersed", "anchor"]
+"""Where chains begin."""
+DIRECTIONS = 4
+"""Directions that positions are followed along."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,22 @@ class Chains:
     flat_mean: np.ndarray
     """That of the coupled chain, whose expectation is 0."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """gamma, beta, the sampler and its settings."""
+    """gamma, beta, the loss at the anchor, the sampler and its settings."""
+    projection: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    """Displacement from the anchor along a few fixed directions, (chains, steps, directions)."""
+    flat_projection: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    """That of the coupled chain."""
+
+    def position_r_hat(self, *, subtract_flat: bool = False) -> float:
+        """The largest R-hat of the positions, along the recorded directions; NaN without them.
+
+        Chains in different valleys may agree in their distance from the anchor, and in their loss;
+        in where they are they do not. `subtract_flat` takes the coupled chains' positions off.
+        """
+        positions = self.projection - subtract_flat * self.flat_projection
+        if not positions.size:
+            return math.nan
+        return max(r_hat(each) for each in np.moveaxis(positions, 2, 0))
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
@@ -65,6 +87,7 @@ def sample(
     steps: int = 1000,
     burn_in: int = 500,
     chains: int = 4,
+    starts: Starts = "dispersed",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Chains:
@@ -80,7 +103,10 @@ def sample(
         gamma: the scope.
         steps: recorded steps of each chain.
         burn_in: steps before them that are not recorded.
-        chains: independent chains, all begun at the anchor.
+        chains: independent chains.
+        starts: "dispersed" draws where each chain begins from the law of a flat loss, the anchor
+            plus N(0, 1/(beta gamma)), so that chains which end in different valleys show it;
+            "anchor" begins all of them there, and sees the anchor's own valley alone.
         seed: keys batches and noise.
         progress: called with steps done and steps in all.
 
@@ -90,10 +116,13 @@ def sample(
     check_positive(gamma=gamma)
     check_at_least(1, steps=steps, chains=chains)
     check_at_least(0, burn_in=burn_in)
+    if starts not in ("dispersed", "anchor"):
+        raise ValueError(f"starts={starts!r}: must be 'dispersed' or 'anchor'")
     generator = torch.Generator().manual_seed(seed)
+    directions = _directions(objective)
     finished = []
     for k in range(chains):
-        chain = _Chain(objective, sampler, gamma, generator)
+        chain = _Chain(objective, sampler, gamma, generator, directions, starts)
         for j in range(burn_in + steps):
             chain.step(record=j >= burn_in)
             if progress:
@@ -106,21 +135,43 @@ def sample(
     for name, k in (("mean", 0), ("flat_mean", 1)):
         rows[name] = np.stack([(chain.total[k] / steps).cpu().numpy() for chain in finished])
     settings = {"sampler": sampler.name, **sampler.__dict__, "gamma": gamma}
-    facts = settings | {"seed": seed, "burn_in": burn_in}
+    run = {"seed": seed, "burn_in": burn_in, "starts": starts, "anchor_loss": objective.value()}
+    facts = settings | run
     return Chains(**rows, facts=facts)
+
+
+def _directions(objective: Objective) -> Tensor:
+    """A few directions (n, k) to follow positions along: all axes where there are few."""
+    n = objective.size
+    if n <= DIRECTIONS:
+        return torch.eye(n, dtype=objective.dtype, device=objective.device)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(n, DIRECTIONS, generator=generator)
+    return (random / math.sqrt(n)).to(objective.device, objective.dtype)
 
 
 class _Chain:
     def __init__(
-        self, objective: Objective, sampler: Sampler, gamma: float, generator: torch.Generator
+        self,
+        objective: Objective,
+        sampler: Sampler,
+        gamma: float,
+        generator: torch.Generator,
+        directions: Tensor,
+        starts: Starts,
     ) -> None:
         self._objective, self._sampler, self._gamma = objective, sampler, gamma
         self._generator = generator
         self._anchor = objective.flat_weights
         self._batch_weights = torch.tensor(objective.batch_weights, dtype=torch.float64)
-        self._state = sampler.start(self._anchor)
-        self._flat_state = sampler.start(torch.zeros_like(self._anchor))
-        self.rows: list[dict[str, float]] = []
+        self._directions = directions
+        begin = torch.zeros_like(self._anchor)
+        if starts == "dispersed":
+            random = torch.randn(begin.shape, generator=generator, dtype=torch.float64)
+            begin = (random / math.sqrt(sampler.beta * gamma)).to(begin)
+        self._state = sampler.start(self._anchor + begin)
+        self._flat_state = sampler.start(begin)
+        self.rows: list[dict[str, Any]] = []
         self.total = torch.zeros(2, len(self._anchor), dtype=torch.float64, device=objective.device)
 
     def step(self, *, record: bool) -> None:
@@ -139,6 +190,8 @@ class _Chain:
                     "flat_distance": float(flat.double().square().sum()),
                     "gradient_norm": float(gradient.norm()),
                     "pull_norm": float(pull.norm()),
+                    "projection": (displacement @ self._directions).cpu().numpy(),
+                    "flat_projection": (flat @ self._directions).cpu().numpy(),
                     "noise_norm": self._sampler.noise_std() * float(noise.norm()),
                 }
             )

@@ -13,6 +13,10 @@ ENOUGH = 50
 """Effective samples below which a mean is said to be unsure."""
 
 
+POSITIONS_MIXED = 1.1
+"""The same for positions, of which the worst of several directions is taken."""
+
+
 class NotMixed(UserWarning):
     """Chains disagree, or are too short for their memory; the message says by how much."""
 
