@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from widevalley import EntropyAdam, EntropySGD
+from widevalley.experimental import CompactEntropySGD
 from widevalley.models import MnistFC
 
 SAMPLES, BATCH = 60_000, 128
@@ -35,6 +36,7 @@ CONTENDERS: dict[str, Build] = {
     "torch AdamW, fused": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
     "EntropySGD": lambda p: EntropySGD(p, langevin_lr=1e-2),
     "EntropySGD, noise off": lambda p: EntropySGD(p, langevin_lr=1e-2, noise=0.0),
+    "EntropySGD, bfloat16 state": lambda p: CompactEntropySGD(p, langevin_lr=1e-2),
     "EntropyAdam": lambda p: EntropyAdam(p, langevin_lr=1e-2),
 }
 

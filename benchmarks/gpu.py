@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py [--minutes 30] [--seeds 1] [--to runs/gpu] [--rehearse]
 
-First the tests that need a device, then the benchmarks (a step, an epoch), then the
+First the tests that need a device, then the benchmarks (a step, CUDA graphs, an epoch), then the
 paper's All-CNN and PTB-LSTM beside their baselines, and a table of what is there. In TO:
 
 log.txt        all that the steps print
@@ -65,9 +65,10 @@ def steps(to: Path, minutes: float, seeds: int, rehearse: bool) -> Iterator[Step
     yield Step("tests", [python, "-m", "pytest", "-m", "cuda", "-p", "no:cacheprovider"], 8)
     brief = {
         "step": ["--shapes", "digits", "--rounds", "1"],
+        "graph": ["--networks", "digits", "--rounds", "1"],
         "epoch": ["--samples", "256", "--rounds", "1"],
     }
-    for name, most in {"step": 8, "epoch": 4}.items():
+    for name, most in {"step": 8, "graph": 4, "epoch": 4}.items():
         flags = ["--to", str(to / f"{name}.json"), *(brief[name] if rehearse else [])]
         yield Step(name, [python, str(BENCHMARKS / f"{name}.py"), *flags], most)
     for seed in range(seeds):

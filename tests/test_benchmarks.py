@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +71,7 @@ def test_figures_of_two_benchmarks_are_not_compared():
 BRIEF = {
     "step": (["--shapes", "digits", "--rounds", "1"], "EntropySGD, Gaussian noise, Nesterov"),
     "epoch": (["--samples", "256", "--rounds", "1"], "EntropyAdam"),
+    "graph": (["--networks", "digits", "--rounds", "1"], "EntropySGD, GraphedStep"),
     "hessian": (["--networks", "mnistfc", "--samples", "64", "--rounds", "1"], "Hessian @ v"),
     "state": (["--seeds", "2", "--epochs", "1"], "EntropyAdam, bfloat16"),
 }
@@ -81,8 +81,6 @@ BRIEF = {
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", BRIEF)
 def test_a_brief_run_keeps_its_figures(name, tmp_path):
-    if name == "state" and not find_spec("widevalley.experimental"):
-        pytest.skip("needs the low-precision state of widevalley.experimental")
     flags, contender = BRIEF[name]
     file = tmp_path / f"{name}.json"
     command = [sys.executable, str(FOLDER / f"{name}.py"), *flags, "--to", str(file)]

@@ -75,8 +75,8 @@ def test_time_is_shared_out_in_the_order_of_the_steps(capsys, tmp_path):
 
 def test_nothing_waits_for_a_gpu_twice(tmp_path):
     planned = list(gpu.steps(tmp_path, 30, 2, rehearse=False))
-    assert [step.name for step in planned[:3]] == ["tests", "step", "epoch"]
-    assert len({step.name for step in planned}) == len(planned) == 3 + 2 * len(gpu.TRAININGS)
+    assert [step.name for step in planned[:3]] == ["tests", "step", "graph"]
+    assert len({step.name for step in planned}) == len(planned) == 4 + 2 * len(gpu.TRAININGS)
 
 
 def rehearse(to):
@@ -103,13 +103,12 @@ def test_a_rehearsal_is_stopped_and_goes_on_to_its_end(tmp_path):
     assert second.returncode == 0, told + log
     assert "tests: done before" in told
     assert set(statuses(to).values()) == {"done"}
-    for name in ("step", "epoch"):
+    for name in ("step", "graph", "epoch"):
         assert Figures.read(to / f"{name}.json").benchmark == name
     for recipe, variant in gpu.TRAININGS:
         assert RunFolder(to / "runs-small" / recipe / variant / "seed-0").finished
-    rows = [
-        line for line in (to / "runs-small/table.md").read_text().splitlines() if "best" in line
-    ]
-    assert len(rows) == 2
-    assert not any("not run" in row for row in rows)
+    table = (to / "runs-small/table.md").read_text().splitlines()
+    for recipe in ("allcnn", "ptb"):
+        (row,) = (line for line in table if line.startswith(f"| {recipe} best "))
+        assert "not run" not in row
     assert (to / "runs-small/figure-5.png").exists()

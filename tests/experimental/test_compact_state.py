@@ -255,7 +255,7 @@ def test_bad_settings():
         CompactEntropyAdam(params, offload_anchor="cpu")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @every_way
 @pytest.mark.parametrize("build", [EntropySGD, EntropyAdam])
 def test_an_anchor_on_the_host_changes_nothing(way, build):
@@ -279,7 +279,7 @@ def test_an_anchor_on_the_host_changes_nothing(way, build):
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @every_way
 def test_a_gpu_rounds_as_the_cpu_does(way):
     def walked(device, **kw):

@@ -228,7 +228,7 @@ def test_the_anchor_is_not_trained_on(tapes):
     assert all(torch.equal(p, x) for p, x in zip(model.parameters(), anchor, strict=True))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("kind", [{}, {"build": EntropyAdam}], ids=str)
 def test_a_real_graph(kind):
     def on_gpu(run):
