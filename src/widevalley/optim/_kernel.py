@@ -53,6 +53,8 @@ def fused_step_(w: Points, s: Langevin, key: Key, *, must: bool | None) -> bool:
     What fails to compile raises where it ``must``; else that is warned of once, and the caller
     goes line by line.
     """
+    if w.walker.dtype not in (torch.float32, torch.float64):
+        return False
     tensors = (w.walker, w.gradient, w.anchor, w.mean, w.buffer)
     if not all(t is None or t.is_contiguous() for t in tensors):
         return False

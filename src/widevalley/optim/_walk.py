@@ -57,7 +57,7 @@ class LangevinStep(CheckedOptimizer):
                 w = part.points()
                 clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
                 key = step_key(*clock, w.block) if s.noise_std else NO_KEY
-                if not (walkers.fused and fused_step_(w, s, key, must=group["fused"])):
+                if not (walkers.fused and fused_step_(w, s, key, must=walkers.how[0])):
                     z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
                     (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
                     average_(w, s)
@@ -79,7 +79,12 @@ class LangevinStep(CheckedOptimizer):
 
     def _check_parameter(self, p: object, group: Group, where: str) -> None:
         super()._check_parameter(p, group, where)
-        if group["fused"] and isinstance(p, Tensor) and not available(p.device):
+        if (
+            "fused" in self._own
+            and group["fused"]
+            and isinstance(p, Tensor)
+            and not available(p.device)
+        ):
             needs = {"cpu": "a C++ compiler", "cuda": "Triton"}.get(p.device.type, "a CPU or CUDA")
             raise ValueError(f"fused must not be True on {p.device}: it needs {needs}")
 

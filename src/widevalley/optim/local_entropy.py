@@ -8,21 +8,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C._nn import unflatten_dense_tensors
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._algorithm import move_anchors_, pseudo_gradient_
+from widevalley.optim._algorithm import Langevin, move_anchors_, pseudo_gradient_
 from widevalley.optim._anchored import AnchoredOptimizer, mean_of, scope
-from widevalley.optim._base import State
-from widevalley.optim._noise import WORD, noise, step_key
-from widevalley.optim._tensors import copy_, element_index, local_real_view
+from widevalley.optim._base import State, own_arguments
+from widevalley.optim._tensors import copy_, local_real_view
 from widevalley.optim._validation import Group, check_group
-from widevalley.optim._walk import LARGE, is_small
+from widevalley.optim._walk import How, LangevinStep
 from widevalley.optim.scoping import Schedule
 
+OUTER = ("outer_lr", "outer_momentum", "outer_nesterov")
+"""Settings that count where there is no outer optimizer."""
 
-class LocalEntropy(AnchoredOptimizer):
+
+class LocalEntropy(LangevinStep, AnchoredOptimizer):
     r"""Descend the negative local entropy around an optimizer of your choice.
 
     ::
@@ -84,75 +85,54 @@ class LocalEntropy(AnchoredOptimizer):
         seed: int = 0,
         worker: int = 0,
     ) -> None:
+        own = own_arguments(locals())
+        for name in ("inner", "outer", *(() if outer is None else OUTER)):
+            del own[name]
         for name, optimizer in (("inner", inner), ("outer", outer)):
             if not isinstance(optimizer, Optimizer) and not (name == "outer" and outer is None):
                 raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
-        if outer is not None and (
-            inner is outer or set(_parameters(inner)) != set(_parameters(outer))
-        ):
+        if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
             raise ValueError("inner and outer must be two optimizers over the same parameters")
-        own: Group = {
-            "langevin_steps": langevin_steps,
-            "gamma": gamma,
-            "gamma_growth": gamma_growth,
-        }
-        own |= {"noise": noise, "noise_law": noise_law, "averaging": averaging, "seed": seed}
-        own |= {"scale_by_gamma": scale_by_gamma, "reset_inner": reset_inner, "worker": worker}
-        if outer is None:
-            own |= {"outer_lr": outer_lr, "outer_momentum": outer_momentum}
-            own |= {"outer_nesterov": outer_nesterov}
         self.inner, self.outer = inner, outer
         # of the few optimizers that make their state when they are made
         self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state} if reset_inner else {}
         super().__init__((outer or inner).param_groups, own)
 
     def _walk(self, groups: list[Group]) -> None:
-        pairs = [(group, self._walking(group)) for group in groups]
-        walking = [
-            (group, [p for p, _ in pairs], [state for _, state in pairs])
-            for group, pairs in pairs
-            if pairs
-        ]
-        # the pull is that of the point where the gradient was taken, before inner moves it
-        pulls = [
-            torch._foreach_sub(_views(s["anchor"] for s in states), _views(params))
-            if scope(group)
-            else ()
-            for group, params, states in walking
-        ]
-        with _gradients(_parameters(self), {p: p.grad for _, params, _ in walking for p in params}):
+        """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
+        walking = [(group, self._walking(group)) for group in groups]
+        pulls: dict[Tensor, Tensor] = {}
+        for group, pairs in walking:
+            gamma = scope(group)
+            if gamma or group["noise"]:  # of the point where inner takes its gradient
+                pulls |= {p: p.detach().sub(state["anchor"]).mul_(gamma) for p, state in pairs}
+        with _gradients(_parameters(self), {p: p.grad for _, pairs in walking for p, _ in pairs}):
             self.inner.step()
-        rates = {p: float(g["lr"]) for g in self.inner.param_groups for p in g["params"]}
-        for (group, params, states), pull in zip(walking, pulls, strict=True):
-            walkers, etas = _views(params), [rates[p] for p in params]
-            if pull:
-                gamma = scope(group)
-                torch._foreach_mul_(pull, [min(eta * gamma, 1.0) for eta in etas])
-                torch._foreach_add_(walkers, pull)
-            if group["noise"]:
-                z = self._noise(group, params)
-                torch._foreach_mul_(z, [float(group["noise"]) * math.sqrt(eta) for eta in etas])
-                torch._foreach_add_(walkers, z)
-            if group["averaging"] != 1:
-                means = _views(state["mean"] for state in states)
-                torch._foreach_lerp_(means, walkers, float(group["averaging"]))
+        langevin = [group for group, pairs in walking if pairs and pairs[0][0] in pulls]
+        with _gradients(_parameters(self), pulls):
+            super()._walk(langevin)
+        for group, pairs in walking:
+            if pairs and pairs[0][0] not in pulls and group["averaging"] != 1:
+                means = _views(state["mean"] for _, state in pairs)
+                torch._foreach_lerp_(means, _views(p for p, _ in pairs), float(group["averaging"]))
 
-    def _noise(self, group: Group, params: list[Tensor]) -> list[Tensor]:
-        """N(0, I) for each parameter; those that follow each other are made in one."""
-        clock = (group[name] for name in ("seed", "worker", "outer_step", "inner_step"))
-        seed, worker, outer, inner = clock
-        law, first, made = group["noise_law"], self._first_elements(), []
-        for run in _runs(params, first):
-            key = step_key(seed, worker, outer, inner, first[run[0]] // WORD)
-            views = _views(run)
-            if len(run) == 1:
-                index = element_index(run[0], first[run[0]])
-                made.append(noise(views[0], key, index, law))
-            else:
-                flat = views[0].new_empty(sum(v.numel() for v in views))
-                z = noise(flat, key, first[run[0]], law)
-                made += unflatten_dense_tensors(z, views)
-        return made
+    def _settings(self, group: Group) -> Langevin:
+        eta = float(self._inner_group(group)["lr"])
+        gamma = scope(group)
+        return Langevin(
+            lr=min(eta, 1 / gamma) if gamma else eta,  # more would overshoot the anchor
+            gamma=0.0,  # the pull comes as the gradient
+            noise_std=float(group["noise"]) * math.sqrt(eta),
+            law=group["noise_law"],
+            averaging=float(group["averaging"]),
+        )
+
+    def _inner_group(self, group: Group) -> Group:
+        """The group of inner's that has the same parameters."""
+        return self.inner.param_groups[[g is group for g in self.param_groups].index(True)]
+
+    def _how(self, group: Group) -> How:
+        return None, True, () if group["averaging"] == 1 else ("mean",)
 
     def _move_anchors(self, groups: list[Group]) -> None:
         walked = [(group, self._walked(group)) for group in groups]
@@ -294,27 +274,16 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
+def _by_group(optimizer: Optimizer) -> list[set[Tensor]]:
+    return [set(group["params"]) for group in optimizer.param_groups]
+
+
 def _keys(state_dict: StateDict) -> list[Any]:
     return [key for group in state_dict["param_groups"] for key in group["params"]]
 
 
 def _views(tensors: Iterable[Tensor]) -> list[Tensor]:
     return list(map(local_real_view, tensors))
-
-
-def _runs(params: list[Tensor], first: Mapping[Tensor, int]) -> list[list[Tensor]]:
-    """Small plain parameters whose elements follow each other together, others alone."""
-    runs: list[list[Tensor]] = []
-    end, room = -1, 0
-    for p in params:
-        plain = is_small(p) and first[p] % WORD
-        if not (plain and first[p] == end and room > 0 and p.dtype == runs[-1][0].dtype):
-            runs.append([])
-            room = LARGE if is_small(p) else 0
-        runs[-1].append(p)
-        room -= p.numel()
-        end = first[p] + p.numel()
-    return runs
 
 
 @contextmanager
