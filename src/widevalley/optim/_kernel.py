@@ -1,26 +1,21 @@
 """The Langevin step as one kernel: each number is read and written once, noise stays in registers.
 
-torch.compile makes it, for processors (where it needs a C++ compiler) and for GPUs (where it needs
-Triton). Rates and keys go in as tensors, so that schedules do not compile anew.
+At the first step that asks for it, a C++ compiler makes it for processors (`_kernel_cpu`),
+torch.compile for GPUs (`_kernel_gpu`). Rates and keys are told in tensors, so that schedules make
+nothing anew.
 """
 
 import os
-import shutil
-import sysconfig
 import warnings
-from collections.abc import Callable
 from functools import cache
-from types import FunctionType
-from typing import Any
+from subprocess import SubprocessError
 
 import torch
 from torch import Tensor
 
+from widevalley.optim import _kernel_cpu, _kernel_gpu
 from widevalley.optim._algorithm import Langevin, Points
-from widevalley.optim._noise import Key, indices, signed, uniforms, word
-
-OPTIONS: dict[str, Any] = {"cpp.enable_floating_point_contract_flag": "fast"}
-"""A product and a sum may be one instruction, rounded once; that is most of a polynomial."""
+from widevalley.optim._noise import Key, signed
 
 
 class KernelError(RuntimeError):
@@ -28,19 +23,19 @@ class KernelError(RuntimeError):
 
 
 def available(device: torch.device) -> bool:
-    """Whether the kernel can be made for this kind of device, as far as one can tell."""
-    switches = "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"
-    return "1" not in map(os.environ.get, switches) and _has_compiler(device.type)
+    """Whether the kernel can be made for this kind of device, as far as one can tell.
+
+    It is not where torch is told not to compile (TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE).
+    """
+    off = "1" in map(os.environ.get, ("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"))
+    return not off and _has_compiler(device.type)
 
 
 @cache
 def _has_compiler(kind: str) -> bool:
     if kind == "cuda":
-        from torch.utils._triton import has_triton
-
-        return bool(has_triton())
-    named = str(sysconfig.get_config_var("CXX") or "").split()[:1]
-    return kind == "cpu" and any(map(shutil.which, [*named, "g++", "clang++", "c++", "cl"]))
+        return _kernel_gpu.has_compiler()
+    return kind == "cpu" and _kernel_cpu.compiler() is not None
 
 
 _failed: set[str] = set()
@@ -74,25 +69,20 @@ def fused_step_(w: Points, s: Langevin, key: Key, *, must: bool | None) -> bool:
 def fused_langevin_(w: Points, s: Langevin, key: Key) -> None:
     """Lines 4 to 6 in place: `langevin_step_` and `average_` in one pass, with noise.
 
-    Raises KernelError where the kernel cannot be compiled after all (a compiler without headers, a
+    Raises KernelError where the kernel cannot be made after all (a compiler without headers, a
     full disk); nothing has been written then.
     """
     if not w.walker.numel():
         return
-    law = s.law if s.noise_std else None
+    kind, law = w.walker.device.type, s.law if s.noise_std else None
     points = w.walker, w.gradient, w.anchor if s.gamma else None, w.mean, w.buffer
-    flat = [None if t is None else t.view(-1) for t in points]
-    listed = w.index if isinstance(w.index, Tensor) else None
-    present = tuple(t is not None for t in (*flat, listed))
-    integers, numbers = (t.to(w.walker.device, non_blocking=True) for t in told(w, s, key))
-    kinds = w.walker.dtype, w.gradient.dtype, w.walker.device.type, w.walker.numel() == 1
-    kernel = _compiled(law, *present, *kinds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            kernel(*flat, listed, integers, numbers, law)
-        except _compile_errors() as error:
-            raise KernelError(str(error).partition("\n")[0]) from error
+    index = w.index if law and isinstance(w.index, Tensor) else None
+    step_ = (_kernel_cpu if kind == "cpu" else _kernel_gpu).step_
+    try:
+        step_(points, index, law, *told(w, s, key))
+    except (OSError, RuntimeError, SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)  # of a compiler, or of torch's
+        raise KernelError(said.strip().partition("\n")[0]) from error
 
 
 def told(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
@@ -119,78 +109,3 @@ def told(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
     ]
     kind = torch.float64 if w.walker.dtype == torch.float64 else torch.float32
     return torch.tensor([*key, first], dtype=torch.int32), torch.tensor(numbers, dtype=kind)
-
-
-@cache
-def _compile_errors() -> tuple[type[Exception], ...]:
-    from torch._dynamo.exc import TorchDynamoException
-
-    return (TorchDynamoException,)
-
-
-@cache
-def _compiled(*variant: Any) -> Callable[..., None]:
-    """The kernel of a variant; each has a code object of its own, by which torch counts them."""
-    assert isinstance(_step, FunctionType)
-    own = FunctionType(_step.__code__.replace(), _step.__globals__, "langevin_step")
-    compiled: Callable[..., None] = torch.compile(
-        own, dynamic=True, fullgraph=True, options=OPTIONS
-    )
-    return compiled
-
-
-def _step(
-    walker: Tensor,
-    gradient: Tensor,
-    anchor: Tensor | None,
-    mean: Tensor | None,
-    buffer: Tensor | None,
-    index: Tensor | None,
-    key: Tensor,
-    numbers: Tensor,
-    law: str | None,
-) -> None:
-    sign, decay, gamma, std, momentum, on_all, direct, through, apart, eta, alpha, _ = numbers
-    slope = sign * gradient.to(walker.dtype) + decay * walker
-    rest = gamma * (walker - anchor) if anchor is not None else torch.zeros_like(walker)
-    if law is not None:
-        if index is None:
-            index = indices(0, walker.numel(), walker.device)
-        index = index + key[3]
-        made = _normal(index, key) if law == "gaussian" else (word(index, key) >> 31) | 1
-        rest = rest - std * made.to(walker.dtype)
-    if buffer is None:
-        moved = walker - eta * (slope + rest)
-    else:
-        filled = momentum * buffer + slope + on_all * rest
-        moved = walker - eta * (direct * slope + through * filled + apart * rest)
-        buffer.copy_(filled)
-    if mean is not None:
-        mean.copy_(mean + alpha * (moved - mean))
-    walker.copy_(moved)
-
-
-# The polynomials below, to 1e-6, take a fraction of the time of the library's functions. Their
-# numbers stand in the lines, where torch.compile takes them for constants.
-
-
-def _normal(index: Tensor, key: Any) -> Tensor:
-    """As `gaussian`: sqrt(-2 ln u) cos(2 pi x)."""
-    u, x = uniforms(index, key)
-    return torch.sqrt(-2 * _log(u)) * _cos(x * x)
-
-
-def _cos(y: Tensor) -> Tensor:
-    """cos(2 pi sqrt(y)), y up to 1/4."""
-    half = 64.92866 + y * (-85.27162 + y * (58.790493 - y * 21.071106))
-    return 0.9999992 + y * (-19.738981 + y * half)
-
-
-def _log(u: Tensor) -> Tensor:
-    """ln(u) of u in (0, 1), float32: exponent, and ln(1 + t) of a mantissa near 1."""
-    bits = u.view(torch.int32)
-    exponent = (bits - 0x3F3504F3) >> 23
-    t = (bits - (exponent << 23)).view(torch.float32) - 1
-    half = -0.2490829 + t * (0.2049176 + t * (-0.18680751 + t * 0.11931054))
-    whole = 1.000001 + t * (-0.50001144 + t * (0.33314675 + t * half))
-    return t * whole + exponent.to(torch.float32) * 0.6931472
