@@ -47,7 +47,7 @@ def by_lines(w, s):
         average_(w, s)
 
 
-def check(w, s, tolerance=2e-6):
+def check(w, s, tolerance=2e-5):
     twin = copied(w)
     fused_langevin_(w, s, KEY)
     by_lines(twin, s)
