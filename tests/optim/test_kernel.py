@@ -211,7 +211,7 @@ def test_told_not_to_compile_torch_goes_without_a_kernel(monkeypatch, anew, name
     assert large_step(monkeypatch) == 0
 
 
-# --- that of a GPU, which torch's compiler makes for processors too --------------------------------
+# --- that of a GPU, which torch makes for processors too -----------------------------------------
 
 
 @pytest.fixture

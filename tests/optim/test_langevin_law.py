@@ -67,7 +67,8 @@ def discretised_covariance(precision, eta, eps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_at_eps_root_two_the_walk_samples_the_modified_gibbs_law(gamma):
+@pytest.mark.parametrize("law", ["gaussian", "two-point"])
+def test_at_eps_root_two_the_walk_samples_the_modified_gibbs_law(gamma, law):
     """N((A + gamma I)^-1 gamma x, (A + gamma I)^-1) for f = x'Ax/2, at beta = 2 / eps² = 1.
 
     500 chains of 400 kept steps at eta' = 0.05. Tolerances: the step's own bias against the
@@ -80,7 +81,7 @@ def test_at_eps_root_two_the_walk_samples_the_modified_gibbs_law(gamma):
     p = torch.nn.Parameter(x.clone())
     optimizer = EntropySGD(
         [p], langevin_steps=ENDLESS, langevin_lr=eta, langevin_momentum=0.0, gamma=gamma,
-        gamma_growth=0.0, noise=eps,
+        gamma_growth=0.0, noise=eps, noise_law=law,
     )  # fmt: skip
     mean, covariance = stationary(optimizer, p, lambda w: w @ quadratic.A, burn_in=200, samples=400)
     local = quadratic.A + gamma * torch.eye(3, dtype=torch.float64)
@@ -94,14 +95,35 @@ def test_at_eps_root_two_the_walk_samples_the_modified_gibbs_law(gamma):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.5, 1.0])
-def test_sgld_samples_at_inverse_temperature_two_over_eps_squared(eps):
+@pytest.mark.parametrize("law", ["gaussian", "two-point"])
+def test_sgld_samples_at_inverse_temperature_two_over_eps_squared(eps, law):
     quadratic = Quadratic(3, lowest=0.5)
     eta = 0.05
     p = torch.nn.Parameter(torch.zeros(500, 3, dtype=torch.float64))
-    mean, covariance = stationary(
-        SGLD([p], lr=eta, noise=eps), p, lambda w: w @ quadratic.A, burn_in=200, samples=400
-    )
+    optimizer = SGLD([p], lr=eta, noise=eps, noise_law=law)
+    mean, covariance = stationary(optimizer, p, lambda w: w @ quadratic.A, burn_in=200, samples=400)
     exact = discretised_covariance(quadratic.A, eta, eps)
     spread = float(exact.diag().max())
     assert torch.allclose(mean, torch.zeros(3, dtype=torch.float64), atol=0.05 * spread**0.5)
     assert torch.allclose(covariance, exact, rtol=0, atol=0.04 * spread)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "two-point"])
+def test_how_far_the_stationary_law_is_from_gaussian(law):
+    """Of x <- a x + s xi, a = 1 - eta lambda: cumulants add up, the k-th by 1 / (1 - a^k).
+
+    So the excess kurtosis is that of xi times (1 - a^2) / (1 + a^2), -2 for +-1: -0.49 at a = 0.6,
+    and eta lambda times that of xi for small steps, where no test tells the law from a Gaussian.
+    """
+    eta, a, chains = 0.4, 0.6, 1 << 20
+    p = torch.nn.Parameter(torch.zeros(chains))
+    optimizer = SGLD([p], lr=eta, noise=1.0, noise_law=law)
+    for _ in range(40):  # what is left of the start is a^40 = 1e-9
+        p.grad = p.detach().clone()
+        optimizer.step()
+    x = p.detach().double() * math.sqrt((1 - a**2) / eta)
+    excess = (-2.0 if law == "two-point" else 0.0) * (1 - a**2) / (1 + a**2)
+    # the standard errors of the three are at most those of a Gaussian sample
+    assert abs(x.mean()) < 5 / chains**0.5
+    assert abs(x.square().mean() - 1) < 5 * (2 / chains) ** 0.5
+    assert abs(x.pow(4).mean() - 3 - excess) < 5 * (96 / chains) ** 0.5

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from widevalley.optim._noise import WORD, gaussian, indices, mix, step_key
+from widevalley.optim._noise import WORD, gaussian, indices, mix, step_key, two_point
 
 SIGMAS = 5
 N = 1 << 20
@@ -92,3 +92,78 @@ def test_seeds_do_not_collide():
     seeds = {mix(*key) for key in keys}
     assert len(seeds) == len(keys)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+# --- two points ---------------------------------------------------------------------------------
+
+
+def signs(count, *key, index=0):
+    return two_point(torch.empty(count), step_key(*key), index).numpy().astype(float)
+
+
+def correlations(a, b):
+    return abs(a @ b) / np.sqrt(len(a))
+
+
+def test_two_points_are_plus_and_minus_one_equally_often():
+    for seed in range(4):
+        x = signs(N, seed, 0, 3, 5)
+        assert np.array_equal(np.unique(x), [-1, 1])
+        assert abs(x.mean()) * N**0.5 < SIGMAS
+
+
+def test_signs_of_neighbours_are_independent():
+    """Two by two, and by runs: the words of 8 and 16 of them in a row are uniform."""
+    x = signs(N, 0, 0, 0, 0)
+    for lag in (
+        1,
+        2,
+        3,
+        4,
+        5,
+        7,
+        8,
+        16,
+        31,
+        32,
+        33,
+        64,
+        128,
+        1024,
+        4096,
+        1 << 15,
+        1 << 16,
+        1 << 19,
+    ):
+        assert correlations(x[:-lag], x[lag:]) < SIGMAS, lag
+    for width in (8, 16):
+        words = (x.reshape(-1, width) > 0) @ (1 << np.arange(width))
+        assert stats.chisquare(np.bincount(words, minlength=1 << width)).pvalue > 1e-5
+
+
+def test_signs_of_near_keys_are_independent():
+    keys = list(itertools.product((0, 1), (0, 1), (0, 1, 2), (0, 1, 2)))
+    every = [signs(1 << 14, *key) for key in keys]
+    worst = [correlations(a, b) for a, b in itertools.combinations(every, 2)]
+    assert max(worst) < SIGMAS
+
+
+def test_sums_of_signs_over_a_walk_are_binomial():
+    sums = sum(signs(1 << 14, 0, 0, k // 20, k % 20) for k in range(200))
+    assert abs(sums.var() / 200 - 1) * (len(sums) / 2) ** 0.5 < SIGMAS
+    heads, counts = np.unique((sums + 200) / 2, return_counts=True)
+    expected = len(sums) * stats.binom.pmf(heads, 200, 0.5)
+    often = expected > 5
+    assert (
+        stats.chisquare(
+            counts[often], expected[often] * counts[often].sum() / expected[often].sum()
+        ).pvalue
+        > 1e-5
+    )
+
+
+def test_a_part_has_the_signs_of_the_whole():
+    whole = signs(100_000, 1, 2, 3, 4)
+    assert np.array_equal(signs(5000, 1, 2, 3, 4, index=70_000), whole[70_000:75_000])
+    chosen = torch.randperm(100_000)[:300].to(torch.int32)
+    assert np.array_equal(signs(300, 1, 2, 3, 4, index=chosen), whole[chosen])
