@@ -1,6 +1,7 @@
 """Problems that the optimizer tests share."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,3 +60,14 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def close(a: list[Tensor], b: list[Tensor], tolerance: float) -> bool:
     return all(torch.allclose(x, y, rtol=0, atol=tolerance) for x, y in zip(a, b, strict=True))
+
+
+def identical(a: Any, b: Any) -> bool:
+    """Bit for bit, through dictionaries and lists: what two state_dicts hold."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(identical(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(identical, a, b))
+    return a is b or bool(a == b)

@@ -22,6 +22,7 @@ OPTIONS = {
     "full, on the host": StateDictOptions(full_state_dict=True, cpu_offload=True),
 }
 every = pytest.mark.parametrize("info", OPTIMIZERS, ids=str)
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 
 
 def begun(build, at, dtype=torch.float32):

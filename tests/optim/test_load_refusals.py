@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.optim.optimizers import ANCHORED, OPTIMIZERS, entropy_adam, entropy_sgd
-from tests.optim.problems import mlp, same, train, weights
+from tests.optim.problems import identical, mlp, same, train, weights
 from widevalley import SGLD
 
 every = pytest.mark.parametrize("info", OPTIMIZERS, ids=str)
@@ -24,12 +24,10 @@ def trained(build):
 def refused(build, saved, message):
     """Loading raises ValueError that says so, and model, state and settings are what they were."""
     (model, optimizer), (twin, theirs) = trained(build), trained(build)
-    before = weights(model), copy.deepcopy(optimizer.state_dict()), str(saved)
+    before = copy.deepcopy((weights(model), optimizer.state_dict(), saved))
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(saved)
-    assert same(before[0], weights(model))
-    assert str(before[1]) == str(optimizer.state_dict())
-    assert before[2] == str(saved)
+    assert identical(before, (weights(model), optimizer.state_dict(), saved))
     for i in range(4, 10):
         train(model, optimizer, [i])
         train(twin, theirs, [i])
@@ -183,9 +181,9 @@ def test_hooks_of_loading_are_heard(info, kind):
         )
     optimizer.load_state_dict(saved)
     if kind == "post":
-        assert [str(state) for state in seen] == [str(saved)]
+        assert identical(seen, [saved])
         return
-    assert str(optimizer.state_dict()["state"]) == str(doubled(None, saved)["state"])
+    assert identical(optimizer.state_dict()["state"], doubled(None, saved)["state"])
 
 
 @pytest.mark.parametrize("build", [entropy_sgd, entropy_adam])
