@@ -27,3 +27,26 @@ def test_the_command_says_in_one_line_what_it_lacks():
     assert done.stderr.splitlines()[-1] == (  # torch may warn that it has no numpy, before
         "widevalley: the command needs tyro: pip install 'widevalley[experiments]'"
     )
+
+
+def test_importing_the_optimizers_imports_no_compiler():
+    """Nor does a step without the kernel; what torch.compile needs takes seconds to import."""
+    step = (
+        "import torch, widevalley; p = torch.nn.Parameter(torch.ones(3)); p.grad = p.detach();"
+        "widevalley.EntropySGD([p]).step(); widevalley.SGLD([p]).step();"
+        "o = torch.optim.SGD([p], lr=0.1), torch.optim.SGD([p], lr=1.0);"
+        "widevalley.LocalEntropy(*o).step()"
+    )
+    heavy = "[m for m in ('torch._dynamo', 'torch._inductor', 'sympy') if m in sys.modules]"
+    bare = run(f"import torch; print({heavy})", ())
+    for code in ("import widevalley", step):
+        assert run(f"{code}; print({heavy})", ()).stdout == bare.stdout == "[]\n"
+
+
+def test_the_schedules_are_a_module():
+    code = (
+        "import widevalley.scoping; from widevalley.scoping import Exponential;"
+        "import widevalley; print(widevalley.scoping.Exponential(0.5)(1) == Exponential(0.5)(1))"
+    )
+    done = run(code)
+    assert done.stdout == "True\n", done.stderr
