@@ -26,15 +26,22 @@ def test_a_parameter_frozen_amid_a_walk_stays_put_at_the_anchor(info, at, after)
 
 
 @anchored
-def test_one_frozen_while_the_anchor_is_shown_comes_back_as_its_walker(info):
-    """It holds the anchor then, and train() restores what was held before, bit for bit."""
+def test_one_frozen_while_the_anchor_is_shown_stays_at_its_anchor(info):
+    """A frozen parameter does not move; it walks on from its walker where it thaws."""
     model = mlp()
     optimizer = info.build(model.parameters())
     train(model, optimizer, range(4))
-    walker = weights(model)
+    walker = weights(model[2])
     with optimizer.at_anchor():
         model[0].requires_grad_(False)
-    assert same(walker, weights(model))
+        frozen = weights(model[0])
+    assert same(frozen, weights(model[0]))
+    assert same(walker, weights(model[2]))
+    train(model, optimizer, range(4, 9))
+    assert same(frozen, weights(model[0]))
+    model[0].requires_grad_(True)
+    train(model, optimizer, range(9, 15))
+    assert not same(frozen, weights(model[0]))
 
 
 @anchored

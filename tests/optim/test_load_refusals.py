@@ -69,8 +69,8 @@ def test_a_setting_of_the_walk_out_of_its_range(info, name, value, message):
 
 def test_a_count_of_steps_below_zero():
     saved = copy.deepcopy(trained(SGLD)[1].state_dict())
-    saved["param_groups"][0]["steps"] = -5
-    refused(SGLD, saved, "steps must be a whole number >= 0, got -5")
+    saved["param_groups"][0]["outer_step"] = -5
+    refused(SGLD, saved, "outer_step must be a whole number >= 0, got -5")
 
 
 @anchored
@@ -93,6 +93,8 @@ def test_the_state_of_a_model_of_another_width(info):
 @pytest.mark.parametrize("name", ["anchor", "mean"])
 def test_an_entry_that_is_missing(info, name):
     saved = copy.deepcopy(trained(info.build)[1].state_dict())
+    if name == "mean" and saved["param_groups"][0]["averaging"] == 1:
+        pytest.skip("there the mean is the walker")
     del saved["state"][2][name]
     refused(info.build, saved, rf"{name}.*parameter 2")
 

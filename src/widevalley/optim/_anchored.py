@@ -24,7 +24,7 @@ from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._tensors import copy_, local_real_view, state_dtype
-from widevalley.optim._validation import Group
+from widevalley.optim._validation import Group, at_least, check
 
 _LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
 
@@ -37,6 +37,7 @@ class AnchoredOptimizer(CheckedOptimizer):
     """
 
     _clock: ClassVar = {"inner_step": 0, "outer_step": 0, "at_anchor": False}
+    _entries: ClassVar = ("anchor", "mean", "walker", "initialized", "active", "at_anchor")
 
     @abstractmethod
     def _walk(self, groups: list[Group]) -> None:
@@ -126,9 +127,13 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     @torch.no_grad()
     def _show(self, *, anchor: bool) -> None:
-        for p, state in self.state.items():
-            if state["initialized"] and state["at_anchor"] != anchor and p.requires_grad:
-                _swap(p, state)
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state.get(p)
+                if not state or not p.requires_grad or not state["initialized"]:
+                    continue
+                if state["at_anchor"] != anchor:
+                    _swap(p, self._state_of(p, group))
         self._set_clock(at_anchor=anchor)
 
     # --- state ------------------------------------------------------------------------------
@@ -149,9 +154,11 @@ class AnchoredOptimizer(CheckedOptimizer):
                 state.update(initialized=False, active=False, at_anchor=False)
                 state["anchor"] = p.detach().to(dtype, copy=True)
         if p.dtype == dtype and "walker" in state:
-            p.copy_(state.pop("walker"))  # more precise than what the parameter was until now
+            _show_exactly(p, state)
         elif p.dtype != dtype and "walker" not in state:
             state["walker"] = p.detach().to(dtype)
+            if state["at_anchor"]:  # the anchor's slot held the walker
+                state["walker"], state["anchor"] = state["anchor"], state["walker"]
         for name in self._slots(group):
             if name not in state and name == "mean":  # averaging was 1 until now, and mu x'
                 state[name] = mean_of(p, state).detach().to(dtype, copy=True)
@@ -177,7 +184,9 @@ def scope(group: Group) -> float:
     """gamma(t) = gamma0 growth(t), t the group's count of outer updates."""
     growth, t = group["gamma_growth"], group["outer_step"]
     if callable(growth):
-        return float(group["gamma"]) * float(growth(t))
+        factor = growth(t)
+        check(f"gamma_growth({t})", factor, *at_least(0))
+        return float(group["gamma"]) * float(factor)
     return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), _LARGEST_EXPONENT))
 
 
@@ -192,6 +201,17 @@ def _adopt(p: Tensor, state: State) -> None:
     names = [name for name in ("anchor", "walker", "mean") if name in state]
     copy_([state[name] for name in names], [p] * len(names))
     state["initialized"] = True
+
+
+def _show_exactly(p: Tensor, state: State) -> None:
+    """Do without the walker's slot, beside a parameter that is no longer of low precision."""
+    walker = state.pop("walker")
+    if not state["initialized"]:
+        return
+    shown = state["anchor"] if state["at_anchor"] else walker  # of which p has the rounded numbers
+    copy_([p], [shown])
+    if state["at_anchor"]:
+        state["anchor"] = walker
 
 
 def _swap(p: Tensor, state: State) -> None:

@@ -22,10 +22,12 @@ class CheckedOptimizer(Optimizer, ABC):
     # Counters and modes that all groups share, as plain values inside the groups: there they
     # survive wrappers that re-type an optimizer, state_dict and weights-only loading.
     _clock: ClassVar[Mapping[str, int | bool]]
+    # What the state of a parameter may hold.
+    _entries: ClassVar[tuple[str, ...]]
 
     def __init__(self, params: ParamsT, defaults: Group) -> None:
         check_group(defaults)
-        self._own = frozenset(defaults)
+        self._own = frozenset((*defaults, "lr"))
         super().__init__(params, {**defaults, **self._clock})
 
     @abstractmethod
@@ -76,6 +78,7 @@ class CheckedOptimizer(Optimizer, ABC):
                     check_setting(name, value)
                     known[name], changed = value, True
             if changed:
+                self._check_shared(group)
                 self._settings_changed(group)
             if float(group["lr"]) != 0:
                 moving.append(group)
@@ -86,6 +89,15 @@ class CheckedOptimizer(Optimizer, ABC):
                         f"for parameter {i} of group {g}; build the embedding with sparse=False"
                     )
         return moving
+
+    def _check_shared(self, group: Group) -> None:
+        """Raise ValueError where a setting that all groups share differs from the first's."""
+        first = self.param_groups[0]
+        for name in SHARED:
+            if name in first and group[name] != first[name]:
+                raise ValueError(
+                    f"{name} is one for all groups, {first[name]!r}, got {group[name]!r}"
+                )
 
     def _settings_changed(self, group: Group) -> None:
         """A group's settings are others than at the last step."""
@@ -101,13 +113,8 @@ class CheckedOptimizer(Optimizer, ABC):
         group = {**self.defaults, **param_group}
         check_group({name: group[name] for name in self._own})
         if self.param_groups:
-            first = self.param_groups[0]
-            for name in SHARED:
-                if name in first and group[name] != first[name]:
-                    raise ValueError(
-                        f"{name} is one for all groups, {first[name]!r}, got {group[name]!r}"
-                    )
-            param_group.update({name: first[name] for name in self._clock})
+            self._check_shared(group)
+            param_group.update({name: self.param_groups[0][name] for name in self._clock})
         given = param_group["params"]
         param_group["params"] = [given] if isinstance(given, Tensor) else list(given)
         for i, entry in enumerate(param_group["params"]):
@@ -161,27 +168,43 @@ class CheckedOptimizer(Optimizer, ABC):
         """
         before, taken = self.param_groups, {}
 
-        def last_hook(_: Optimizer, loaded: StateDict) -> None:
+        def last_before(_: Optimizer, loaded: StateDict) -> None:
             """Runs after the user's hooks, before anything changes."""
             self._check_loaded(loaded)
             taken.update(loaded)
 
-        handle = self.register_load_state_dict_pre_hook(last_hook)
+        def first_after(_: Optimizer) -> None:
+            """Runs when torch has loaded, before the user's hooks."""
+            for group, old in zip(self.param_groups, before, strict=True):
+                for name, value in old.items():  # a schedule, and what older versions did not save
+                    group.setdefault(name, value)
+            saved = [key for group in taken["param_groups"] for key in group["params"]]
+            self._restore([taken["state"].get(key, {}) for key in saved])
+
+        handles = [
+            self.register_load_state_dict_pre_hook(last_before),
+            self.register_load_state_dict_post_hook(first_after, prepend=True),
+        ]
         try:
             super().load_state_dict(state_dict)
         finally:
-            handle.remove()
-        # torch casts what it loads to the parameter's dtype: float32 sums beside bfloat16
-        # parameters would come back rounded
-        saved = [key for group in taken["param_groups"] for key in group["params"]]
-        params = [p for group in self.param_groups for p in group["params"]]
-        for key, p in zip(saved, params, strict=True):
-            for name, value in taken["state"].get(key, {}).items():
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def _restore(self, saved: list[State]) -> None:
+        """Take the tensors of each parameter's state as they were saved.
+
+        torch has cast them to the parameter's dtype: float32 sums beside bfloat16 parameters
+        would come back rounded.
+        """
+        pairs = [(p, group) for group in self.param_groups for p in group["params"]]
+        for (p, group), state in zip(pairs, saved, strict=True):
+            for name, value in state.items():
                 if isinstance(value, Tensor):
                     self.state[p][name] = value.detach().to(p.device, copy=True)
-        for group, old in zip(self.param_groups, before, strict=True):
-            for name, value in old.items():  # a schedule, and what an older version did not save
-                group.setdefault(name, value)
+            if state:
+                self._state_of(p, group)  # the parameter's dtype may be another than when saved
 
     def _check_loaded(self, loaded: StateDict) -> None:
         """Raise ValueError for a state_dict that is not one of an optimizer like this."""
@@ -189,6 +212,12 @@ class CheckedOptimizer(Optimizer, ABC):
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
             return  # torch refuses it by its own words
         for ours, theirs in zip(self.param_groups, groups, strict=True):
+            for name in self._clock:
+                if name not in theirs:
+                    raise ValueError(
+                        f"state_dict must hold {name!r} in its groups, as that of "
+                        f"{type(self).__name__} does"
+                    )
             check_group({name: theirs.get(name, ours[name]) for name in (*self._own, *self._clock)})
             for i, (p, key) in enumerate(zip(ours["params"], theirs["params"], strict=True)):
                 found = loaded["state"].get(key, {})
@@ -197,6 +226,8 @@ class CheckedOptimizer(Optimizer, ABC):
                     if name not in found:
                         raise ValueError(f"state_dict must hold {name!r} {where}")
                 for name, value in found.items():
+                    if name not in self._entries:
+                        raise ValueError(f"state_dict must not hold {name!r} {where}")
                     if isinstance(value, Tensor) and value.dim() and value.shape != p.shape:
                         raise ValueError(
                             f"{name!r} {where} must have its shape {tuple(p.shape)}, "

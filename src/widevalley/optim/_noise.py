@@ -29,7 +29,7 @@ _BLOCK = 1 << 15
 def mix(*key: int) -> int:
     """Hash integers to 63 bits with SplitMix64's finaliser, so that near keys give far ones."""
     state = 0
-    for part in key:
+    for part in map(int, key):
         state = (state + part + 0x9E3779B97F4A7C15) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK

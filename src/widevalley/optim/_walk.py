@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -51,8 +52,8 @@ class LangevinStep(CheckedOptimizer):
 
     def _walk(self, groups: list[Group]) -> None:
         """Lines 4 to 6 of Algorithm 1."""
-        for group in groups:
-            s, walkers = self._settings(group), self._walkers(group)
+        for group, s in [(group, self._settings(group)) for group in groups]:
+            walkers = self._walkers(group)
             for part in walkers.parts:
                 w = part.points()
                 clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
@@ -91,6 +92,8 @@ class LangevinStep(CheckedOptimizer):
 
 class LangevinWalk(LangevinStep, AnchoredOptimizer):
     """An anchored optimizer that walks by Langevin steps: `EntropySGD` and `EntropyAdam`."""
+
+    _entries: ClassVar = (*AnchoredOptimizer._entries, "langevin_buffer")
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])

@@ -1,5 +1,7 @@
 """EntropyAdam: Algorithm 1 with Adam in the outer loop, and in the walk where asked."""
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -40,6 +42,9 @@ class EntropyAdam(LangevinWalk):
 
     Source: Chaudhari et al., ICLR 2017, Algorithm 1 and section 5.3; Kingma & Ba, ICLR 2015.
     """
+
+    _moments: ClassVar = tuple(f"{loop}{name}" for loop in ("", "langevin_") for name in MOMENTS)
+    _entries: ClassVar = (*LangevinWalk._entries, *_moments, "updates", "langevin_updates")
 
     def __init__(
         self,

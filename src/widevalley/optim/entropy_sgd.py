@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch.optim.optimizer import ParamsT
 
@@ -88,6 +88,8 @@ class EntropySGD(LangevinWalk):
     Source: Chaudhari et al., "Entropy-SGD: Biasing Gradient Descent Into Wide Valleys", ICLR
     2017, Algorithm 1 and sections 4.1 to 4.3.
     """
+
+    _entries: ClassVar = (*LangevinWalk._entries, "momentum_buffer")
 
     def __init__(
         self,

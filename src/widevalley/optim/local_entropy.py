@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from inspect import Parameter, signature
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -58,13 +59,18 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
         reset_inner: start every walk with a fresh state of inner's.
 
     Raises:
-        ValueError: a setting out of its range, or inner and outer with different parameters.
+        ValueError: a setting out of its range, an optimizer that cannot step without a closure, or
+            inner and outer with different parameters.
 
     Source: Chaudhari et al., ICLR 2017, Algorithm 1 ("Nesterov's momentum or Adam may wrap either
     loop", section 4.2).
     """
 
     _widens = False
+    _entries: ClassVar = (
+        *AnchoredOptimizer._entries,
+        *("momentum_buffer", "inner", "inner_begun", "outer", "outer_begun"),
+    )
 
     def __init__(
         self,
@@ -91,12 +97,24 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
         for name, optimizer in (("inner", inner), ("outer", outer)):
             if not isinstance(optimizer, Optimizer) and not (name == "outer" and outer is None):
                 raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
+            if optimizer is not None and _needs_a_closure(optimizer):
+                raise ValueError(
+                    f"{name} must step without a closure, got {type(optimizer).__name__}"
+                )
         if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
             raise ValueError("inner and outer must be two optimizers over the same parameters")
         self.inner, self.outer = inner, outer
-        # of the few optimizers that make their state when they are made
-        self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state} if reset_inner else {}
-        super().__init__((outer or inner).param_groups, own)
+        self._fresh: Mapping[Tensor, State] = {}
+        self._counts: Group = {}
+        if reset_inner:
+            # of the few optimizers that make their state when they are made, or count in groups
+            self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state}
+            self._counts = _changed_by_a_step(inner)
+        holder = outer or inner
+        super().__init__(holder.param_groups, own)
+        self.defaults = {**holder.defaults, **self.defaults}  # what schedulers ask for
+        if outer is not None:
+            self.param_groups[0]["inner"] = []  # of a checkpoint only: inner's groups
 
     def _walk(self, groups: list[Group]) -> None:
         """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
@@ -160,13 +178,16 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
         copy_(anchors, params)
 
     def _restart_walks(self, groups: list[Group]) -> None:
-        walked = [p for group in groups for p, _ in self._walked(group)]
+        walked = [pair for group in groups for pair in self._walked(group)]
         super()._restart_walks(groups)
         if groups[0]["reset_inner"]:
-            for p in walked:  # without a state of its own it is a new parameter to inner
+            for p, state in walked:  # without a state of its own it is a new parameter to inner
                 self.inner.state.pop(p, None)
                 if p in self._fresh:
                     self.inner.state[p] = deepcopy(self._fresh[p])
+                self._link(p, state)
+            for group in self.inner.param_groups:
+                group.update(self._counts)
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         buffer = ("momentum_buffer",) if group.get("outer_momentum") else ()
@@ -190,7 +211,7 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
             own = {**self.defaults, **param_group}
             check_group({name: own[name] for name in self._own})
-            check_group(inner)
+            check_group({name: inner[name] for name in inner if name == "lr"})
             holder.add_param_group(param_group)
             if self.outer is not None:
                 try:
@@ -200,60 +221,124 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
                     raise
         super().add_param_group(param_group)
 
-    def state_dict(self) -> StateDict:
-        """As torch's; inner's and outer's state of a parameter stand beside ours, by "inner.name".
+    def _state_of(self, p: Tensor, group: Group) -> State:
+        before = self.state[p].get("anchor")
+        state = super()._state_of(p, group)
+        if before is not None and before.dtype != p.dtype:
+            for _, optimizer in self._both():  # follow the parameter, as torch's loading has it
+                kept = optimizer.state.get(p, {})
+                for name, value in kept.items():
+                    if isinstance(value, Tensor) and value.shape == p.shape:
+                        kept[name] = value.to(p.device, p.dtype)
+        self._link(p, state)
+        return state
 
-        The groups of inner and outer are an entry of the first group.
+    def _link(self, p: Tensor, state: State) -> None:
+        """Show inner's and outer's state of a parameter, the very same, inside of ours.
+
+        There torch.distributed.checkpoint finds it, under the names that ours has.
         """
-        packed = super().state_dict()
-        numbers = {p: i for i, p in enumerate(_parameters(self))}
         for name, optimizer in self._both():
-            theirs = (optimizer if optimizer.state else _after_a_step(optimizer)).state_dict()
-            for p, key in zip(_parameters(optimizer), _keys(theirs), strict=True):
-                for slot, value in theirs["state"].get(key, {}).items():
-                    packed["state"].setdefault(numbers[p], {})[f"{name}.{slot}"] = value
-            packed["param_groups"][0][name] = [
-                {k: v for k, v in group.items() if not callable(v)}
-                for group in theirs["param_groups"]
+            state[name] = optimizer.state.get(p, {})
+            state[f"{name}_begun"] = bool(state[name])
+
+    def state_dict(self) -> StateDict:
+        """As torch's; the state of inner and outer are entries of each parameter's.
+
+        Where there is an outer optimizer, an entry of the first group has inner's groups.
+        """
+        for p, state in self.state.items():
+            self._link(p, state)
+        packed = super().state_dict()
+        numbers = {p: i for i, p in enumerate(_parameters(self)) if p in self.state}
+        for name, optimizer in self._both():
+            if all(self.state[p][f"{name}_begun"] or self._keeps_none(p, name) for p in numbers):
+                continue
+            made = _after_a_step(optimizer).state_dict()["state"]
+            for i, p in enumerate(_parameters(optimizer)):
+                if p in numbers and not self.state[p][f"{name}_begun"]:
+                    own = packed["state"][numbers[p]]
+                    packed["state"][numbers[p]] = {**own, name: made.get(i, {})}
+        if self.outer is not None:
+            packed["param_groups"][0]["inner"] = [
+                {k: v for k, v in group.items() if k != "params" and not callable(v)}
+                for group in self.inner.param_groups
             ]
         return packed
 
-    def load_state_dict(self, state_dict: StateDict) -> None:
-        """Load what `state_dict` gave.
+    def _keeps_none(self, p: Tensor, name: str) -> bool:
+        """Whether the optimizer of this name has stepped and keeps nothing of the parameter."""
+        group = self.param_groups[0]
+        begun = not group["reset_inner"] if name == "inner" else group["outer_step"] > 0
+        return begun and bool(self.state[p]["initialized"])
 
-        Raises:
-            ValueError: it is not the state_dict of a LocalEntropy; nothing has been loaded then.
-        """
-        super().load_state_dict(state_dict)
-        first = self.param_groups[0]
-        begun = {"inner": first["inner_step"] or first["outer_step"], "outer": first["outer_step"]}
+    def _restore(self, saved: list[State]) -> None:
+        states = dict(zip(_parameters(self), saved, strict=True))
         for name, optimizer in self._both():
-            groups, state = first.pop(name), {}
-            for p, key in zip(_parameters(optimizer), _keys({"param_groups": groups}), strict=True):
-                own = self.state.get(p, {})
-                slots = [slot for slot in own if slot.startswith(f"{name}.")]
-                theirs = {slot.removeprefix(f"{name}."): own.pop(slot) for slot in slots}
-                if theirs and begun[name]:
-                    state[key] = theirs
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
-        holder = self.outer or self.inner
-        for group, theirs in zip(self.param_groups, holder.param_groups, strict=True):
-            group.update({name: theirs[name] for name in theirs if name not in group})
-        holder.param_groups = list(self.param_groups)
+            groups = self.param_groups if optimizer is self._holder() else self._inner_groups()
+            numbers = {p: i for i, p in enumerate(_parameters(optimizer))}
+            theirs = {
+                numbers[p]: deepcopy(state[name])
+                for p, state in states.items()
+                if state.get(f"{name}_begun")
+            }
+            packed = [
+                {**group, "params": [numbers[p] for p in own["params"]]}
+                for group, own in zip(groups, optimizer.param_groups, strict=True)
+            ]
+            optimizer.load_state_dict({"state": theirs, "param_groups": packed})
+            for p, i in numbers.items():
+                if i in theirs and states[p]["anchor"].dtype == p.dtype:
+                    _take(optimizer.state[p], theirs[i])
+        for group, loaded in zip(self.param_groups, self._holder().param_groups, strict=True):
+            group.update({name: loaded[name] for name in loaded if name not in group})
+        self._holder().param_groups = list(self.param_groups)
+        super()._restore(saved)
+
+    def _inner_groups(self) -> list[Group]:
+        groups: list[Group] = self.param_groups[0]["inner"]
+        self.param_groups[0]["inner"] = []
+        return groups
 
     def _check_loaded(self, loaded: StateDict) -> None:
-        for name, _ in self._both():
-            if not all(name in group for group in loaded["param_groups"][:1]):
-                raise ValueError(f"state_dict must hold {name!r}, as LocalEntropy's does")
+        first = (loaded["param_groups"] or [{}])[0]
+        theirs = {"inner": first, "outer": first}
+        if self.outer is not None:
+            if "inner" not in first:
+                raise ValueError("state_dict must hold 'inner', as LocalEntropy's does")
+            theirs["inner"] = (first["inner"] or [{}])[0]
         super()._check_loaded(loaded)
+        for name, optimizer in self._both():
+            for setting, value in optimizer.defaults.items():
+                optional = value is None or isinstance(value, bool)  # torch adds some now and then
+                if setting not in theirs[name] and not optional:
+                    raise ValueError(
+                        f"state_dict must be that of a LocalEntropy whose {name} is "
+                        f"{type(optimizer).__name__}, but holds no {setting!r} of it"
+                    )
+
+    def _saved_names(self, group: Group) -> tuple[str, ...]:
+        both = [(name, f"{name}_begun") for name, _ in self._both()]
+        return (*super()._saved_names(group), *(name for pair in both for name in pair))
+
+    def _holder(self) -> Optimizer:
+        """The optimizer whose groups are ours."""
+        return self.outer or self.inner
 
     def _both(self) -> list[tuple[str, Optimizer]]:
         inner = [("inner", self.inner)]
         return inner if self.outer is None else [*inner, ("outer", self.outer)]
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: self.__dict__[name] for name in ("inner", "outer", "_fresh")}
+        own = {name: self.__dict__[name] for name in ("inner", "outer", "_fresh", "_counts")}
         return {**super().__getstate__(), **own}
+
+
+def _needs_a_closure(optimizer: Optimizer) -> bool:
+    """Whether step() cannot be called without arguments, as LBFGS's."""
+    given = signature(type(optimizer).step).parameters.values()
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return any(a.default is Parameter.empty and a.kind in kinds for a in list(given)[1:])
 
 
 def _after_a_step(optimizer: Optimizer) -> Optimizer:
@@ -263,11 +348,26 @@ def _after_a_step(optimizer: Optimizer) -> Optimizer:
     numbers in it do not count: what is loaded from before the first step is left aside.
     """
     copy = deepcopy(optimizer)
+    if hasattr(copy, "train"):
+        copy.train()
     for group in copy.param_groups:
         for p in group["params"]:
             p.grad = torch.zeros_like(p) if p.requires_grad else None
     copy.step()
     return copy
+
+
+def _changed_by_a_step(optimizer: Optimizer) -> Group:
+    """The numbers in an optimizer's groups that its steps change, as they are now."""
+    (now, *_), (then, *_) = optimizer.param_groups, _after_a_step(optimizer).param_groups
+    return {k: v for k, v in now.items() if isinstance(v, (int, float)) and then[k] != v}
+
+
+def _take(state: State, saved: State) -> None:
+    """Give tensors of a state the dtype they were saved in, and so every bit."""
+    for name, value in saved.items():
+        if isinstance(value, Tensor) and state[name].dtype != value.dtype:
+            state[name] = value.to(state[name].device)
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

@@ -8,7 +8,7 @@ from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import Langevin
 from widevalley.optim._base import State, own_arguments
-from widevalley.optim._tensors import is_low_precision
+from widevalley.optim._tensors import copy_, is_low_precision
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import How, LangevinStep
 
@@ -43,6 +43,7 @@ class SGLD(LangevinStep):
     """
 
     _clock: ClassVar = {"inner_step": 0, "outer_step": 0}
+    _entries: ClassVar = ("walker", "initialized")
 
     def __init__(
         self,
@@ -83,12 +84,15 @@ class SGLD(LangevinStep):
 
     def _state_of(self, p: Tensor, group: Group) -> State:
         """A float32 walker beside a parameter of low precision, else nothing."""
-        state: State = self.state[p] if is_low_precision(p) or p in self.state else {}
-        if is_low_precision(p) and "walker" not in state:
+        if not is_low_precision(p):
+            state: State = self.state.pop(p, {})
+            if state.get("initialized"):  # converted since
+                copy_([p], [state["walker"]])
+            return {}
+        state = self.state[p]
+        if "walker" not in state or state["walker"].device != p.device:
             state.update(walker=p.detach().float(), initialized=False)
-        elif not is_low_precision(p) and "walker" in state:
-            p.copy_(state.pop("walker"))
-        if p.grad is not None and not state.get("initialized", True):
-            state["walker"].copy_(p)  # whatever was loaded into it since construction
+        if p.grad is not None and not state["initialized"]:
+            copy_([state["walker"]], [p])  # whatever was loaded into it since construction
             state["initialized"] = True
         return state
