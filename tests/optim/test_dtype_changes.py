@@ -18,6 +18,8 @@ changes = pytest.mark.parametrize(
     ],
     ids=lambda dtype: str(dtype).removeprefix("torch."),
 )
+
+
 def tolerance(info, *dtypes):
     """Rounding once to bfloat16 is 2^-9 of a number; Adam makes whole steps of signs it flips."""
     if torch.bfloat16 not in dtypes:

@@ -70,9 +70,9 @@ class LangevinStep(CheckedOptimizer):
         known: dict[int, Walkers] = self.__dict__.setdefault("_known_walkers", {})
         walkers, walking, how = known.get(id(group)), self._walking(group), self._how(group)
         if walkers is not None and walkers.how == how and len(walking) == len(walkers.who):
-            for (p, state), (q, marker) in zip(walking, walkers.who, strict=True):
-                if p is not q or state.get("anchor", state.get("walker")) is not marker:
-                    break
+            for (p, state), (q, dtype, kept) in zip(walking, walkers.who, strict=True):
+                if p is not q or p.dtype is not dtype or _first_of(state) is not kept:
+                    break  # a state was loaded or converted
             else:
                 return walkers
         known[id(group)] = Walkers(walking, how, self._first_elements())
@@ -156,7 +156,7 @@ class Walkers:
                 self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=self.fused))
         for members in together.values():
             self.parts.append(FlatBuffers(members, slots, first))
-        self.who = [(p, state.get("anchor", state.get("walker"))) for p, state in walking]
+        self.who = [(p, p.dtype, _first_of(state)) for p, state in walking]
 
 
 class FlatBuffers:
@@ -245,6 +245,10 @@ class OnItsOwn:
     def _view(self, t: Tensor) -> Tensor:
         t = local_real_view(t)
         return t if self._order is None else t.permute(self._order)
+
+
+def _first_of(state: State) -> Tensor | None:
+    return state.get("anchor", state.get("walker"))
 
 
 def is_small(p: Tensor) -> bool:

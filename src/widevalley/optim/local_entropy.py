@@ -118,10 +118,10 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
 
     def _walk(self, groups: list[Group]) -> None:
         """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
+        gammas = [scope(group) for group in groups]  # a schedule that is refused moves nothing
         walking = [(group, self._walking(group)) for group in groups]
         pulls: dict[Tensor, Tensor] = {}
-        for group, pairs in walking:
-            gamma = scope(group)
+        for (group, pairs), gamma in zip(walking, gammas, strict=True):
             if gamma or group["noise"]:  # of the point where inner takes its gradient
                 pulls |= {p: p.detach().sub(state["anchor"]).mul_(gamma) for p, state in pairs}
         with _gradients(_parameters(self), {p: p.grad for _, pairs in walking for p, _ in pairs}):
