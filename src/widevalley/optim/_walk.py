@@ -30,7 +30,7 @@ _gradient = attrgetter("grad")
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is small: a step of it costs calls, not memory."""
-LARGE = 1 << 17
+LARGE = 1 << 12
 """Numbers from which a processor's kernel is worth the seconds its making takes."""
 
 
