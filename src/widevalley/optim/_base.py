@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
+from widevalley.optim._repeated_noise import backward, check_parts, made_by_zero
 from widevalley.optim._tensors import check_parameter, first_elements
 from widevalley.optim._validation import SHARED, Group, check_group, check_setting
 
@@ -28,6 +29,7 @@ class CheckedOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, defaults: Group) -> None:
         check_group(defaults)
         self._own = frozenset((*defaults, "lr"))
+        self._by_zero = made_by_zero()
         super().__init__(params, {**defaults, **self._clock})
 
     @abstractmethod
@@ -80,6 +82,9 @@ class CheckedOptimizer(Optimizer, ABC):
             if changed:
                 self._check_shared(group)
                 self._settings_changed(group)
+                check_parts(group, by_zero=self._by_zero)
+            if (task := torch._C._current_graph_task_id()) != -1:
+                backward.check(task, self, group)
             if float(group["lr"]) != 0:
                 moving.append(group)
             for i, p in enumerate(group["params"]):
@@ -235,7 +240,7 @@ class CheckedOptimizer(Optimizer, ABC):
                         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_own": self._own}
+        return {**super().__getstate__(), "_own": self._own, "_by_zero": self._by_zero}
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
         """What a checkpoint must hold of each parameter of a group."""

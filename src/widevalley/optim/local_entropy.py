@@ -110,11 +110,8 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
             # of the few optimizers that make their state when they are made, or count in groups
             self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state}
             self._counts = _changed_by_a_step(inner)
-        holder = outer or inner
-        super().__init__(holder.param_groups, own)
-        self.defaults = {**holder.defaults, **self.defaults}  # what schedulers ask for
-        if outer is not None:
-            self.param_groups[0]["inner"] = []  # of a checkpoint only: inner's groups
+        super().__init__(self._holder().param_groups, own)
+        self.defaults = {**self._holder().defaults, **self.defaults}  # what schedulers ask for
 
     def _walk(self, groups: list[Group]) -> None:
         """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
@@ -206,7 +203,7 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
 
         Amid a walk it joins at the next anchor update.
         """
-        holder = self.outer or self.inner
+        holder = self._holder()
         if not any(param_group is group for group in holder.param_groups):
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
             own = {**self.defaults, **param_group}
@@ -219,6 +216,8 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
                 except ValueError:
                     del self.outer.param_groups[-1]
                     raise
+        if self.outer is not None:
+            param_group["inner"] = {}  # in a checkpoint the settings of inner's group
         super().add_param_group(param_group)
 
     def _state_of(self, p: Tensor, group: Group) -> State:
@@ -245,37 +244,40 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
     def state_dict(self) -> StateDict:
         """As torch's; the state of inner and outer are entries of each parameter's.
 
-        Where there is an outer optimizer, an entry of the first group has inner's groups.
+        Where there is an outer optimizer, the settings of inner's group are an entry of ours.
         """
         for p, state in self.state.items():
             self._link(p, state)
         packed = super().state_dict()
         numbers = {p: i for i, p in enumerate(_parameters(self)) if p in self.state}
         for name, optimizer in self._both():
-            if all(self.state[p][f"{name}_begun"] or self._keeps_none(p, name) for p in numbers):
+            fresh = {p for p in numbers if not self.state[p][f"{name}_begun"]}
+            if not fresh or self._is_stateless(name, optimizer):
                 continue
             made = _after_a_step(optimizer).state_dict()["state"]
             for i, p in enumerate(_parameters(optimizer)):
-                if p in numbers and not self.state[p][f"{name}_begun"]:
+                if p in fresh:
                     own = packed["state"][numbers[p]]
                     packed["state"][numbers[p]] = {**own, name: made.get(i, {})}
         if self.outer is not None:
-            packed["param_groups"][0]["inner"] = [
-                {k: v for k, v in group.items() if k != "params" and not callable(v)}
-                for group in self.inner.param_groups
-            ]
+            for group, theirs in zip(packed["param_groups"], self.inner.param_groups, strict=True):
+                plain = {k: v for k, v in theirs.items() if k != "params" and not callable(v)}
+                group["inner"] = plain
         return packed
 
-    def _keeps_none(self, p: Tensor, name: str) -> bool:
-        """Whether the optimizer of this name has stepped and keeps nothing of the parameter."""
+    def _is_stateless(self, name: str, optimizer: Optimizer) -> bool:
+        """Whether the optimizer of this name has stepped and keeps nothing."""
         group = self.param_groups[0]
-        begun = not group["reset_inner"] if name == "inner" else group["outer_step"] > 0
-        return begun and bool(self.state[p]["initialized"])
+        stepped = group["outer_step"] or (name == "inner" and group["inner_step"])
+        reset = name == "inner" and group["reset_inner"] and not group["inner_step"]
+        return stepped and not reset and not any(optimizer.state.values())
 
     def _restore(self, saved: list[State]) -> None:
         states = dict(zip(_parameters(self), saved, strict=True))
         for name, optimizer in self._both():
-            groups = self.param_groups if optimizer is self._holder() else self._inner_groups()
+            groups = self.param_groups
+            if optimizer is not self._holder():
+                groups = [group["inner"] for group in groups]
             numbers = {p: i for i, p in enumerate(_parameters(optimizer))}
             theirs = {
                 numbers[p]: deepcopy(state[name])
@@ -293,29 +295,25 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
         for group, loaded in zip(self.param_groups, self._holder().param_groups, strict=True):
             group.update({name: loaded[name] for name in loaded if name not in group})
         self._holder().param_groups = list(self.param_groups)
+        if self.outer is not None:
+            for group in self.param_groups:
+                group["inner"] = {}
         super()._restore(saved)
 
-    def _inner_groups(self) -> list[Group]:
-        groups: list[Group] = self.param_groups[0]["inner"]
-        self.param_groups[0]["inner"] = []
-        return groups
-
     def _check_loaded(self, loaded: StateDict) -> None:
-        first = (loaded["param_groups"] or [{}])[0]
-        theirs = {"inner": first, "outer": first}
-        if self.outer is not None:
-            if "inner" not in first:
-                raise ValueError("state_dict must hold 'inner', as LocalEntropy's does")
-            theirs["inner"] = (first["inner"] or [{}])[0]
-        super()._check_loaded(loaded)
         for name, optimizer in self._both():
-            for setting, value in optimizer.defaults.items():
-                optional = value is None or isinstance(value, bool)  # torch adds some now and then
-                if setting not in theirs[name] and not optional:
-                    raise ValueError(
-                        f"state_dict must be that of a LocalEntropy whose {name} is "
-                        f"{type(optimizer).__name__}, but holds no {setting!r} of it"
-                    )
+            for group in loaded["param_groups"]:
+                if optimizer is not self._holder() and name not in group:
+                    raise ValueError(f"state_dict must hold {name!r}, as LocalEntropy's does")
+                theirs = group if optimizer is self._holder() else group[name]
+                for setting, value in optimizer.defaults.items():
+                    optional = value is None or isinstance(value, bool)  # torch adds such ones
+                    if setting not in theirs and not optional:
+                        raise ValueError(
+                            f"state_dict must be that of a LocalEntropy whose {name} is "
+                            f"{type(optimizer).__name__}, but holds no {setting!r} of it"
+                        )
+        super()._check_loaded(loaded)
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
         both = [(name, f"{name}_begun") for name, _ in self._both()]
@@ -376,10 +374,6 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
 
 def _by_group(optimizer: Optimizer) -> list[set[Tensor]]:
     return [set(group["params"]) for group in optimizer.param_groups]
-
-
-def _keys(state_dict: StateDict) -> list[Any]:
-    return [key for group in state_dict["param_groups"] for key in group["params"]]
 
 
 def _views(tensors: Iterable[Tensor]) -> list[Tensor]:
