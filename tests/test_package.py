@@ -30,17 +30,9 @@ def test_the_command_says_in_one_line_what_it_lacks():
 
 
 def test_importing_the_optimizers_imports_no_compiler():
-    """Nor does a step without the kernel; what torch.compile needs takes seconds to import."""
-    step = (
-        "import torch, widevalley; p = torch.nn.Parameter(torch.ones(3)); p.grad = p.detach();"
-        "widevalley.EntropySGD([p]).step(); widevalley.SGLD([p]).step();"
-        "o = torch.optim.SGD([p], lr=0.1), torch.optim.SGD([p], lr=1.0);"
-        "widevalley.LocalEntropy(*o).step()"
-    )
+    """What torch.compile needs takes seconds to import."""
     heavy = "[m for m in ('torch._dynamo', 'torch._inductor', 'sympy') if m in sys.modules]"
-    bare = run(f"import torch; print({heavy})", ())
-    for code in ("import widevalley", step):
-        assert run(f"{code}; print({heavy})", ()).stdout == bare.stdout == "[]\n"
+    assert run(f"import widevalley; print({heavy})", ()).stdout == "[]\n"
 
 
 def test_the_schedules_are_a_module():

@@ -1,5 +1,6 @@
 """Train neural networks so that they end in wide valleys of the loss."""
 
+from widevalley import scoping
 from widevalley.optim import (
     SGLD,
     Conventions,
@@ -7,7 +8,6 @@ from widevalley.optim import (
     EntropySGD,
     LocalEntropy,
     recompute_batch_norm,
-    scoping,
 )
 
 __version__ = "0.1.0"

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -118,12 +119,11 @@ def test_a_bad_setting_is_refused_at_the_next_step(info, name, value, message):
     [row for row in TABLE if not (row[0].startswith("local-entropy") and row[1] == "lr")],
 )
 def test_a_bad_setting_is_refused_at_construction(info, name, value, message):
-    kinds = {"entropy-sgd": EntropySGD, "entropy-adam": EntropyAdam}
+    make = INFOS[info].build
+    if name in Conventions.__dataclass_fields__ and info in OURS:
+        make = partial(build, EntropySGD if info == "entropy-sgd" else EntropyAdam)
     with pytest.raises(ValueError, match=message):
-        if name in Conventions.__dataclass_fields__ and info in kinds:
-            build(kinds[info], mlp().parameters(), **{name: value})
-        else:
-            INFOS[info].build(mlp().parameters(), **{name: value})
+        make(mlp().parameters(), **{name: value})
 
 
 @pytest.mark.parametrize("info", ANCHORED, ids=str)

@@ -103,10 +103,11 @@ def test_lightning_saves_the_weights_that_it_monitors(tmp_path):
     assert same(kept, module.seen[-1])
 
     again = Network()
-    lightning.Trainer(
+    trainer = lightning.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, num_sanity_val_steps=0,
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
-    ).fit(again, loader, torch.utils.data.DataLoader(data, batch_size=12), ckpt_path=path)  # fmt: skip
+    )  # fmt: skip
+    trainer.fit(again, loader, torch.utils.data.DataLoader(data, batch_size=12), ckpt_path=path)
     assert not same(again.seen[-1], kept)
     assert all(w.isfinite().all() for w in again.seen[-1])
 

@@ -117,7 +117,7 @@ def test_a_buffer_that_is_missing(build, name):
 @every
 @pytest.mark.parametrize("other", ["SGD", "Adam"])
 def test_the_state_of_one_of_torchs_optimizers(info, other):
-    model, optimizer = trained(lambda p: getattr(torch.optim, other)(p, lr=0.1))
+    _, optimizer = trained(lambda p: getattr(torch.optim, other)(p, lr=0.1))
     refused(info.build, optimizer.state_dict(), "state_dict")
 
 

@@ -37,7 +37,14 @@ class AnchoredOptimizer(CheckedOptimizer):
     """
 
     _clock: ClassVar = {"inner_step": 0, "outer_step": 0, "at_anchor": False}
-    _entries: ClassVar = ("anchor", "mean", "walker", "initialized", "active", "at_anchor")
+    _entries: ClassVar[tuple[str, ...]] = (
+        "anchor",
+        "mean",
+        "walker",
+        "initialized",
+        "active",
+        "at_anchor",
+    )
 
     @abstractmethod
     def _walk(self, groups: list[Group]) -> None:

@@ -23,12 +23,18 @@ class KernelError(RuntimeError):
 
 
 def available(device: torch.device) -> bool:
-    """Whether the kernel can be made for this kind of device, as far as one can tell.
+    """Whether the kernel can be made for this kind of device, as far as one can tell."""
+    return lacking(device) is None
 
-    It is not where torch is told not to compile (TORCH_COMPILE_DISABLE, TORCHDYNAMO_DISABLE).
-    """
-    off = "1" in map(os.environ.get, ("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"))
-    return not off and _has_compiler(device.type)
+
+def lacking(device: torch.device) -> str | None:
+    """What is missing for it, or the variable by which torch is told not to compile."""
+    for name in ("TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"):
+        if os.environ.get(name) == "1":
+            return f"an environment without {name}"
+    if _has_compiler(device.type):
+        return None
+    return {"cpu": "a C++ compiler", "cuda": "Triton"}.get(device.type, "a CPU or CUDA")
 
 
 @cache

@@ -115,7 +115,7 @@ def _scramble(x: Tensor) -> Tensor:
     x = x ^ ((x >> 16) & 0xFFFF)
     x = x * 0x7FEB352D
     x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * signed(0x846CA68B)
+    x = x * -0x7B935975  # 0x846CA68B, with a sign
     return x ^ ((x >> 16) & 0xFFFF)
 
 

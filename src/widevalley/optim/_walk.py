@@ -20,7 +20,7 @@ from widevalley.optim._algorithm import (
 )
 from widevalley.optim._anchored import AnchoredOptimizer, mean_of, scope
 from widevalley.optim._base import CheckedOptimizer, State
-from widevalley.optim._kernel import available, fused_step_
+from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
 from widevalley.optim._tensors import element_index, local_real_view
 from widevalley.optim._validation import Group
@@ -52,7 +52,8 @@ class LangevinStep(CheckedOptimizer):
 
     def _walk(self, groups: list[Group]) -> None:
         """Lines 4 to 6 of Algorithm 1."""
-        for group, s in [(group, self._settings(group)) for group in groups]:
+        settings = list(map(self._settings, groups))  # a schedule that is refused moves nothing
+        for group, s in zip(groups, settings, strict=True):
             walkers = self._walkers(group)
             for part in walkers.parts:
                 w = part.points()
@@ -71,7 +72,8 @@ class LangevinStep(CheckedOptimizer):
         walkers, walking, how = known.get(id(group)), self._walking(group), self._how(group)
         if walkers is not None and walkers.how == how and len(walking) == len(walkers.who):
             for (p, state), (q, dtype, kept) in zip(walking, walkers.who, strict=True):
-                if p is not q or p.dtype is not dtype or _first_of(state) is not kept:
+                same = p is q and p.dtype is dtype
+                if not same or state.get("anchor", state.get("walker")) is not kept:
                     break  # a state was loaded or converted
             else:
                 return walkers
@@ -80,20 +82,16 @@ class LangevinStep(CheckedOptimizer):
 
     def _check_parameter(self, p: object, group: Group, where: str) -> None:
         super()._check_parameter(p, group, where)
-        if (
-            "fused" in self._own
-            and group["fused"]
-            and isinstance(p, Tensor)
-            and not available(p.device)
-        ):
-            needs = {"cpu": "a C++ compiler", "cuda": "Triton"}.get(p.device.type, "a CPU or CUDA")
-            raise ValueError(f"fused must not be True on {p.device}: it needs {needs}")
+        if "fused" in self._own and group["fused"] and isinstance(p, Tensor):
+            needed = lacking(p.device)
+            if needed is not None:
+                raise ValueError(f"fused must not be True on {p.device}: it needs {needed}")
 
 
 class LangevinWalk(LangevinStep, AnchoredOptimizer):
     """An anchored optimizer that walks by Langevin steps: `EntropySGD` and `EntropyAdam`."""
 
-    _entries: ClassVar = (*AnchoredOptimizer._entries, "langevin_buffer")
+    _entries: ClassVar[tuple[str, ...]] = (*AnchoredOptimizer._entries, "langevin_buffer")
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])
@@ -156,7 +154,7 @@ class Walkers:
                 self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=self.fused))
         for members in together.values():
             self.parts.append(FlatBuffers(members, slots, first))
-        self.who = [(p, p.dtype, _first_of(state)) for p, state in walking]
+        self.who = [(p, p.dtype, s.get("anchor", s.get("walker"))) for p, s in walking]
 
 
 class FlatBuffers:
@@ -245,10 +243,6 @@ class OnItsOwn:
     def _view(self, t: Tensor) -> Tensor:
         t = local_real_view(t)
         return t if self._order is None else t.permute(self._order)
-
-
-def _first_of(state: State) -> Tensor | None:
-    return state.get("anchor", state.get("walker"))
 
 
 def is_small(p: Tensor) -> bool:

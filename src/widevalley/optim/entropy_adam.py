@@ -44,7 +44,12 @@ class EntropyAdam(LangevinWalk):
     """
 
     _moments: ClassVar = tuple(f"{loop}{name}" for loop in ("", "langevin_") for name in MOMENTS)
-    _entries: ClassVar = (*LangevinWalk._entries, *_moments, "updates", "langevin_updates")
+    _entries: ClassVar[tuple[str, ...]] = (
+        *LangevinWalk._entries,
+        *_moments,
+        "updates",
+        "langevin_updates",
+    )
 
     def __init__(
         self,

@@ -89,7 +89,7 @@ class EntropySGD(LangevinWalk):
     2017, Algorithm 1 and sections 4.1 to 4.3.
     """
 
-    _entries: ClassVar = (*LangevinWalk._entries, "momentum_buffer")
+    _entries: ClassVar[tuple[str, ...]] = (*LangevinWalk._entries, "momentum_buffer")
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
     """
 
     _widens = False
-    _entries: ClassVar = (
+    _entries: ClassVar[tuple[str, ...]] = (
         *AnchoredOptimizer._entries,
         *("momentum_buffer", "inner", "inner_begun", "outer", "outer_begun"),
     )

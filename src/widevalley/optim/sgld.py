@@ -43,7 +43,7 @@ class SGLD(LangevinStep):
     """
 
     _clock: ClassVar = {"inner_step": 0, "outer_step": 0}
-    _entries: ClassVar = ("walker", "initialized")
+    _entries: ClassVar[tuple[str, ...]] = ("walker", "initialized")
 
     def __init__(
         self,
