@@ -49,8 +49,9 @@ def sgd_pair(params, **settings):
     )
 
 
-# Adam in the walk counts the steps of each parameter, and takes them one by one
-ALONE = ("local-entropy, SGD SGD", "local-entropy, AdamW Adam", "entropy-adam, Adam walk")
+# Adam in the walk counts the steps of each parameter, and takes them one by one; torch's own
+# optimizers do so on a CPU unless they are told to
+ALONE = ("entropy-adam, Adam walk", *(i.name for i in OPTIMIZERS if i.name.startswith("local")))
 BUILDS = {info.name: info.build for info in OPTIMIZERS if info.name not in ALONE}
 BUILDS |= {
     "local-entropy": lambda p: sgd_pair(p, noise=0.1, gamma=0.5),

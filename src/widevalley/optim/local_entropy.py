@@ -119,8 +119,11 @@ class LocalEntropy(LangevinStep, AnchoredOptimizer):
         walking = [(group, self._walking(group)) for group in groups]
         pulls: dict[Tensor, Tensor] = {}
         for (group, pairs), gamma in zip(walking, gammas, strict=True):
-            if gamma or group["noise"]:  # of the point where inner takes its gradient
-                pulls |= {p: p.detach().sub(state["anchor"]).mul_(gamma) for p, state in pairs}
+            if pairs and (gamma or group["noise"]):  # of the point where inner takes its gradient
+                params = [p for p, _ in pairs]
+                pull = torch._foreach_sub(params, [state["anchor"] for _, state in pairs])
+                torch._foreach_mul_(pull, gamma)
+                pulls |= zip(params, pull, strict=True)
         with _gradients(_parameters(self), {p: p.grad for _, pairs in walking for p, _ in pairs}):
             self.inner.step()
         langevin = [group for group, pairs in walking if pairs and pairs[0][0] in pulls]
