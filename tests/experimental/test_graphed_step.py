@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from widevalley import EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.experimental import CompactEntropySGD, GraphedStep, graphed_step
-from widevalley.optim import _kernel
+from widevalley.optim import _kernel_cpu, _kernel_gpu
 
 TAPES = []
 
@@ -56,7 +56,8 @@ def tapes(monkeypatch):
     """Graphs that are tapes, and kernels whose operations a tape sees."""
     TAPES.clear()
     monkeypatch.setattr(graphed_step, "graph_for", lambda device: Tape())
-    monkeypatch.setattr(_kernel, "_compiled", lambda *variant: _kernel._step)
+    monkeypatch.setattr(_kernel_cpu, "step_", _kernel_gpu.step_)
+    monkeypatch.setattr(_kernel_gpu, "_compiled", lambda *variant: _kernel_gpu._step)
     return TAPES
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._inductor.utils import run_and_get_code
 
+from widevalley import EntropySGD
 from widevalley.optim import _kernel, _kernel_cpu, _kernel_gpu
 from widevalley.optim._algorithm import Langevin, Points, average_, langevin_step_
 from widevalley.optim._kernel import KernelError, available, fused_langevin_
@@ -254,3 +255,14 @@ def test_schedules_do_not_compile_the_gpus_lines_anew(as_on_a_gpu):
             compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         fused_langevin_(w, settings(lr=0.1 / k, gamma=1e-3 * k), step_key(0, 0, k, 0))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
+
+
+def test_autograd_notices_what_the_kernel_writes():
+    """A step between forward and backward is an error, as it is with torch's own optimizers."""
+    p = torch.nn.Parameter(torch.ones(200, 200))
+    optimizer = EntropySGD([p], fused=True)
+    p.grad = torch.ones_like(p)
+    loss = (p * p).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim import _kernel
+from widevalley.optim import _kernel_gpu
 from widevalley.optim._algorithm import Points
 from widevalley.optim._kernel import available, told
 from widevalley.optim._noise import step_key
@@ -84,9 +84,9 @@ class ToldWalk:
                         "the kernel's, which cannot be captured"
                     )
                 law = s.law if s.noise_std else None
-                index = w.index if isinstance(w.index, Tensor) else None
+                index = w.index if law and isinstance(w.index, Tensor) else None
                 if w.walker.numel():
-                    _step_(points, index, law, *self._place(group, w))
+                    _kernel_gpu.step_(points, index, law, *self._place(group, w))
                 if w.params:
                     torch._foreach_copy_(w.params, w.views)
 
@@ -109,23 +109,6 @@ class ToldWalk:
     def _told(self, group: Group, w: Points) -> tuple[Tensor, Tensor]:
         clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
         return told(w, self._optimizer._settings(group), step_key(*clock, w.block))
-
-
-def _step_(
-    points: tuple[Tensor | None, ...],
-    index: Tensor | None,
-    law: str | None,
-    integers: Tensor,
-    numbers: Tensor,
-) -> None:
-    """The kernel, told by tensors on its device."""
-    walker, gradient = points[:2]
-    assert walker is not None
-    assert gradient is not None
-    flat = [None if t is None else t.view(-1) for t in points]
-    present = (t is not None for t in (*points, index))
-    kinds = walker.dtype, gradient.dtype, walker.device.type, walker.numel() == 1
-    _kernel._compiled(law, *present, *kinds)(*flat, index, integers, numbers, law)
 
 
 def _bytes(t: Tensor) -> Tensor:

@@ -89,6 +89,10 @@ def fused_langevin_(w: Points, s: Langevin, key: Key) -> None:
     except (OSError, RuntimeError, SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)  # of a compiler, or of torch's
         raise KernelError(said.strip().partition("\n")[0]) from error
+    # what is written by address would pass by autograd's check of saved tensors unseen
+    torch.autograd.graph.increment_version(
+        [t for t in (w.walker, w.mean, w.buffer) if t is not None]
+    )
 
 
 def told(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
