@@ -194,10 +194,12 @@ def test_what_is_chosen():
         p = nn.Parameter(torch.zeros(count))
         return Walkers([(p, {})], (fused, True, ()), {p: 0}).fused
 
-    assert not chosen(3, None)
-    assert chosen(LARGE, None) != no_compiler
-    assert not chosen(LARGE, False)
-    assert chosen(3, True)
+    quiet, noisy = LARGE
+    assert chosen(3, None) == [False, False]
+    assert chosen(noisy, None) == [False, not no_compiler]
+    assert chosen(quiet, None) == [not no_compiler] * 2
+    assert chosen(quiet, False) == [False, False]
+    assert chosen(3, True) == [True, True]
 
 
 def test_bad_switches(monkeypatch):
@@ -253,7 +255,9 @@ def test_a_compiler_that_fails_is_done_without(monkeypatch):
 
     monkeypatch.setattr(_kernel_cpu, "_compiled", broken)
     monkeypatch.setattr(_kernel, "_failed", set())
-    params, twins = ([nn.Parameter(torch.zeros(LARGE)), nn.Parameter(torch.zeros(3))] for _ in "ab")
+    params, twins = (
+        [nn.Parameter(torch.zeros(LARGE[0])), nn.Parameter(torch.zeros(3))] for _ in "ab"
+    )
     optimizer, loop = EntropySGD(params), EntropySGD(twins, **LINES)
     for _ in range(2):
         for p in (*params, *twins):

@@ -30,10 +30,8 @@ _gradient = attrgetter("grad")
 
 SMALL = 1 << 15
 """A parameter of fewer numbers is small: a step of it costs calls, not memory."""
-LARGE = 1 << 12
-"""Numbers from which a processor's kernel is worth the seconds its making takes."""
-
-
+LARGE = (1 << 17, 1 << 12)
+"""Numbers from which a processor's kernel is faster than the lines, without noise and with."""
 How = tuple[bool | None, bool, tuple[str, ...]]
 """Whether by the kernel (None: where that pays), whether small parameters go side by side, and the
 names in the state of what is read and written beside the walker."""
@@ -59,7 +57,8 @@ class LangevinStep(CheckedOptimizer):
                 w = part.points()
                 clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
                 key = step_key(*clock, w.block) if s.noise_std else NO_KEY
-                if not (walkers.fused and fused_step_(w, s, key, must=walkers.how[0])):
+                fused = walkers.fused[bool(s.noise_std)]
+                if not (fused and fused_step_(w, s, key, must=walkers.how[0])):
                     z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
                     (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
                     average_(w, s)
@@ -144,14 +143,15 @@ class Walkers:
     ) -> None:
         self.how = how
         fused, side_by_side, slots = how
-        self.fused = _pays([p for p, _ in walking]) if fused is None else fused
+        params = [p for p, _ in walking]
+        self.fused = [(fused is None and _pays(params, at)) or bool(fused) for at in LARGE]
         together = defaultdict(list)
         self.parts: list[FlatBuffers | OnItsOwn] = []
         for p, state in walking:
             if side_by_side and is_small(p):
                 together[p.dtype, p.device, first[p] // WORD].append((p, state))
             else:
-                self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=self.fused))
+                self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=any(self.fused)))
         for members in together.values():
             self.parts.append(FlatBuffers(members, slots, first))
         self.who = [(p, p.dtype, s.get("anchor", s.get("walker"))) for p, s in walking]
@@ -251,11 +251,11 @@ def is_small(p: Tensor) -> bool:
     return plain and 0 < p.numel() < SMALL
 
 
-def _pays(params: Sequence[Tensor]) -> bool:
+def _pays(params: Sequence[Tensor], large: int) -> bool:
     """Whether the kernel is worth its making, and can be made."""
     if not params:
         return False
     device = params[0].device
-    if device.type == "cpu" and sum(p.numel() for p in params) < LARGE:
+    if device.type == "cpu" and sum(p.numel() for p in params) < large:
         return False
     return available(device)
