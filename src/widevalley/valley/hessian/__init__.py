@@ -1,6 +1,7 @@
 """Curvature at given weights: products, the whole matrix, eigenvalues, densities, traces."""
 
 from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
+from widevalley.valley.hessian.blocks import ParameterBlock, layer_blocks
 from widevalley.valley.hessian.density import Density, spectral_density
 from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
 from widevalley.valley.hessian.extremes import (
@@ -15,6 +16,7 @@ from widevalley.valley.hessian.fisher import (
 )
 from widevalley.valley.hessian.full_spectrum import Spectrum, exact_spectrum, probed_values
 from widevalley.valley.hessian.hutchpp import trace
+from widevalley.valley.hessian.kfac import KFAC
 from widevalley.valley.hessian.operators import (
     Curvature,
     DenseOperator,
@@ -25,6 +27,7 @@ from widevalley.valley.hessian.operators import (
 )
 
 __all__ = [
+    "KFAC",
     "AssembledMatrix",
     "Curvature",
     "DenseOperator",
@@ -34,6 +37,7 @@ __all__ = [
     "FisherDiagonal",
     "GaussNewton",
     "Hessian",
+    "ParameterBlock",
     "Spectrum",
     "SpectrumError",
     "SymmetricOperator",
@@ -43,6 +47,7 @@ __all__ = [
     "extreme_eigenvalues",
     "fisher_diagonal",
     "fisher_diagonal_of_adam",
+    "layer_blocks",
     "probed_values",
     "spectral_density",
     "top_eigenvectors",

@@ -49,26 +49,31 @@ def local_energy(
     return Estimate(float(np.mean(rises)), error, samples - 1)
 
 
-def sharpness(objective: Objective, radius: float, *, steps: int = 1) -> float:
+def sharpness(
+    objective: Objective, radius: float, *, steps: int = 1, adaptive: bool = False
+) -> float:
     r"""Rise of the loss at the worst place within `radius`, found by ascent: max f(x + d) - f(x).
 
     With one step this is SAM's measure, d = radius g / |g| (Foret et al., 2021); more steps ascend
     by radius / steps each and return to the sphere where they leave it. The least over the steps
     is 0: the weights themselves are within the radius.
 
+    Adaptive, distances are in units of each weight's magnitude, |d / x| <= radius, which no
+    rescaling of weights changes: ASAM's measure, d = radius x^2 g / |x g| (Kwon et al., 2021).
+
     Raises ValueError for a radius not above 0 or steps below 1.
     """
     check_positive(radius=radius)
     check_at_least(1, steps=steps)
     at = objective.flat_weights
-    moved, base, worst = at, objective.value(), 0.0
+    scale = at.abs() if adaptive else torch.ones_like(at)
+    moved, base, worst = torch.zeros_like(at), objective.value(), 0.0
     for _ in range(steps):
-        gradient = objective.gradient_at(moved)
+        gradient = scale * objective.gradient_at(at + scale * moved)
         norm = float(gradient.norm())
         if norm == 0:
             break
-        away = moved + (radius / steps / norm) * gradient - at
-        away *= min(1.0, radius / float(away.norm()))
-        moved = at + away
-        worst = max(worst, objective.value_at(moved) - base)
+        moved = moved + (radius / steps / norm) * gradient
+        moved *= min(1.0, radius / float(moved.norm()))
+        worst = max(worst, objective.value_at(at + scale * moved) - base)
     return worst
