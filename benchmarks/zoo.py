@@ -418,14 +418,14 @@ class Adapted(nn.Module):
         return out
 
 
-def _without_torchvision() -> None:
+def without_torchvision() -> None:
     """Let transformers take torchvision for missing: beside torch's CPU build its import fails."""
     sys.modules.setdefault("torchvision", None)  # type: ignore[arg-type]
 
 
 def bert() -> nn.Module:
     """A classifier of Hugging Face's, from a configuration."""
-    _without_torchvision()
+    without_torchvision()
     from transformers import BertConfig, BertForSequenceClassification
 
     sizes = {"vocab_size": 7, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -438,7 +438,7 @@ def bert() -> nn.Module:
 
 def gpt2() -> nn.Module:
     """A language model of Hugging Face's, from a configuration; head and embedding are tied."""
-    _without_torchvision()
+    without_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     module: nn.Module = GPT2LMHeadModel(
