@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,11 @@ def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
     arrays are returned all the same, with a warning.
     """
     path = user_cache() / f"{name}.npz"
-    stored = _read(path)
-    if stored is not None:
-        return stored
+    # Anything may be wrong with the file, which is then as good as absent.
+    with contextlib.suppress(Exception), path.open("rb") as raw, np.load(raw) as stored:
+        arrays = dict(stored)
+        if np.array_equal(arrays.pop("checksum"), _checksum(arrays)):
+            return arrays
     arrays = compute()
     try:
         with atomic_write(path) as file:
@@ -34,16 +36,6 @@ def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
     except OSError as error:
         warnings.warn(f"{path} cannot be stored for the next run: {error}", stacklevel=2)
     return arrays
-
-
-def _read(path: Path) -> Arrays | None:
-    try:
-        with path.open("rb") as file, np.load(file) as stored:
-            arrays = dict(stored)
-            checksum = arrays.pop("checksum")
-    except Exception:  # np.load raises anything on a damaged file
-        return None
-    return arrays if np.array_equal(checksum, _checksum(arrays)) else None
 
 
 def _checksum(arrays: Arrays) -> NDArray[np.uint8]:

@@ -55,6 +55,7 @@ def load_cifar10() -> Dataset:
     train, test = read_batches(train_paths, BATCH), read_batches([test_path], BATCH)
     settings = f"{[member.sha256 for member in ARCHIVE.members]} contrast, ZCA {EPS}"
     key = hashlib.sha256(settings.encode()).hexdigest()[:16]
+    # The key names everything the arrays depend on: other files or settings are another entry.
     inputs = cached_arrays(f"cifar-10-whitened-{key}", lambda: whitened(train[0], test[0]))
     return Dataset(
         train_inputs=_images(inputs["train"]),

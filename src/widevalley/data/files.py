@@ -52,8 +52,21 @@ def fetch(file: RemoteFile) -> Path:
     what it lacks is downloaded into it (to a temporary name, renamed once its checksum fits).
     Raises DataUnavailable where the file is absent or is not what its checksum says.
     """
-    folder = os.environ.get(VARIABLE)
-    return _in_folder(file, Path(folder)) if folder else _in_cache(file)
+    named = os.environ.get(VARIABLE)
+    if not named:
+        path = user_cache() / file.path
+        _download(file.url, f"sha256:{file.sha256}", path, file.path)
+        return path
+    # A folder that was named is neither written to nor passed over for the network.
+    path = Path(named) / file.path
+    if _is_whole(path, file):
+        return path
+    wrong, remedy = "is missing", f"it can be had from {file.url}"
+    if path.is_file():
+        wrong, remedy = "fails its checksum", f"replace it by the file from {file.url}"
+    raise DataUnavailable(
+        f"{path} {wrong}; {remedy}, or unset {VARIABLE} to let widevalley download it"
+    )
 
 
 def fetch_members(archive: RemoteArchive) -> list[Path]:
@@ -94,28 +107,9 @@ def _is_whole(path: Path, file: RemoteFile) -> bool:
     return path.is_file() and pooch.file_hash(str(path), alg="sha256") == file.sha256
 
 
-def _in_folder(file: RemoteFile, folder: Path) -> Path:
-    path = folder / file.path
-    if not path.is_file():
-        raise DataUnavailable(
-            f"{path} is missing; it can be had from {file.url}, or unset {VARIABLE} to let "
-            "widevalley download it"
-        )
-    if not _is_whole(path, file):
-        raise DataUnavailable(
-            f"{path} fails its checksum; replace it by the file from {file.url}, or unset "
-            f"{VARIABLE} to let widevalley download it"
-        )
-    return path
-
-
-def _in_cache(file: RemoteFile) -> Path:
-    path = user_cache() / file.path
-    _download(file.url, f"sha256:{file.sha256}", path, file.path)
-    return path
-
-
 def _download(url: str, checksum: str, path: Path, wanted: str) -> None:
+    # pooch writes to a temporary name and renames it once the checksum fits. Both are imported
+    # here, as they are slow to import and mostly not needed.
     import pooch
     from requests.exceptions import RequestException
 
@@ -139,6 +133,7 @@ def _unpack(path: Path, members: Sequence[RemoteFile], folder: Path) -> None:
             member = wanted.pop(entry.name, None)
             if member is None:
                 continue
+            # Read whole before anything is written; extracting would trust the names in the tar.
             source = tar.extractfile(entry)
             content = source.read() if source else b""
             if hashlib.sha256(content).hexdigest() != member.sha256:

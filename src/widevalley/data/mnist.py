@@ -46,7 +46,7 @@ def _split(name: str, samples: int, shifted: bool) -> tuple[Tensor, Tensor]:
     images = read_idx(fetch(FILES[f"{name}-images-idx3"]), (samples, 28, 28))
     labels = read_idx(fetch(FILES[f"{name}-labels-idx1"]), (samples,))
     pixels = torch.from_numpy(images).reshape(samples, 784).to(torch.float32)
-    pixels.div_(255)
+    pixels.div_(255)  # in place: 60,000 images are 188 MB in float32
     if shifted:
         pixels.sub_(MEAN).div_(STD)
     return pixels, torch.from_numpy(labels).to(torch.int64)

@@ -17,6 +17,7 @@ def normalise_contrast_(images: Tensor) -> Tensor:
     A row without contrast becomes zero.
     """
     images -= images.mean(dim=1, keepdim=True)
+    # A row of zeros over the smallest number is zeros, where over 0 it would be NaN.
     smallest = torch.finfo(images.dtype).tiny
     images /= images.std(dim=1, keepdim=True, correction=0).clamp_min_(smallest)
     return images

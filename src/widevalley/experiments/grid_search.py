@@ -14,7 +14,6 @@ from widevalley.experiments.series import seeds_of
 from widevalley.training import (
     Bars,
     Diverged,
-    OptimizerSettings,
     RunConfig,
     RunFolder,
     result_of,
@@ -46,11 +45,11 @@ class Trial:
     @property
     def loss(self) -> float:
         """Mean validation loss in nats."""
-        return math.fsum(_loss(folder) for folder in self.folders) / len(self.folders)
-
-
-def _loss(folder: RunFolder) -> float:
-    return float(folder.records[-1][f"{SPLIT}_loss"]) if folder.finished else math.inf
+        losses = [
+            float(folder.records[-1][f"{SPLIT}_loss"]) if folder.finished else math.inf
+            for folder in self.folders
+        ]
+        return math.fsum(losses) / len(losses)
 
 
 def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
@@ -60,42 +59,38 @@ def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
     """
     outer, _, inner = name.partition(".")
     changed: dict[str, Any] = {inner or outer: value}
-    if outer == "optimizer" and inner in _names(config.optimizer):
+    names, inner_names = (
+        {field.name for field in fields(settings)} for settings in (config, config.optimizer)
+    )
+    if outer == "optimizer" and inner in inner_names:
         return replace(config, optimizer=replace(config.optimizer, **changed))
-    if inner or outer == "optimizer" or outer not in _names(config):
+    # `optimizer` itself is no setting to vary: its name decides which others there are.
+    if inner or outer == "optimizer" or outer not in names:
         raise ValueError(f"{name}: {config.optimizer.name} runs have no such setting")
     return replace(config, **changed)
-
-
-def _names(settings: RunConfig | OptimizerSettings) -> set[str]:
-    return {field.name for field in fields(settings)}
 
 
 def grid(
     config: RunConfig, values: Mapping[str, Sequence[Any]]
 ) -> list[tuple[dict[str, Any], RunConfig]]:
     """Every combination of the values, each with the configuration it makes of `config`."""
-    points = [
-        dict(zip(values, point, strict=True)) for point in itertools.product(*values.values())
-    ]
-    return [(point, _at(config, point)) for point in points]
-
-
-def _at(config: RunConfig, point: Mapping[str, Any]) -> RunConfig:
-    for name, value in point.items():
-        config = set_field(config, name, value)
-    return config
+    points = []
+    for chosen in itertools.product(*values.values()):
+        point, at = dict(zip(values, chosen, strict=True)), config
+        for name, value in point.items():
+            at = set_field(at, name, value)
+        points.append((point, at))
+    return points
 
 
 def label(point: Mapping[str, Any]) -> str:
     """A folder name for a point of the grid."""
-    return ",".join(f"{name}={_plain(value)}" for name, value in point.items()) or "default"
 
+    def plain(value: Any) -> str:
+        # Without commas, which separate settings, and without blanks and brackets.
+        return "_".join(map(plain, value)) if isinstance(value, tuple) else str(value)
 
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "_".join(map(_plain, value))
-    return str(value)
+    return ",".join(f"{name}={plain(value)}" for name, value in point.items()) or "default"
 
 
 def sweep(

@@ -91,6 +91,7 @@ def fisher(
     began = time.monotonic()
     loop = loop_of(folder, config)
     steps = min(steps, loop.batches)
+    # Objectives copy the network, so both stay at these weights after the block.
     with loop.evaluation_weights():
         objective = objective_of(loop, config)
         size = replace(config, samples=steps * loop.config.batch_size, chunk=loop.config.batch_size)

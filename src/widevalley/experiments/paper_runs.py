@@ -45,6 +45,7 @@ def reproduce(
             folder = RunFolder(run_path(root, recipe, name, seed=config.seed))
             label = f"{recipe.name} {name} seed {config.seed}"
             try:
+                # 0 leaves it to the folder: other threads would be other settings, and a conflict.
                 config = replace(config, threads=0 if folder.begun else threads)
                 bar = None if folder.finished else bars.run(label)
                 run(recipe.task, config, folder.path, progress=bar, command=command)
@@ -57,6 +58,7 @@ def reproduce(
 def _runs(
     recipes: Sequence[Recipe], variants: Sequence[str], seeds: int
 ) -> list[tuple[Recipe, str, RunConfig]]:
+    # A dictionary, for the order in which recipes name them.
     known = dict.fromkeys(name for recipe in recipes for name in recipe.variants)
     if unknown := [name for name in variants if name not in known]:
         raise ValueError(f"variant {unknown[0]!r}: there are {', '.join(known)}")

@@ -46,6 +46,7 @@ def finished_run(target: str, root: Path, *, command: str = "") -> RunFolder:
     """
     if target in RECIPES:
         recipe = RECIPES[target]
+        # A recipe for comparisons has no variants, but a tuned run of each optimizer.
         variant = "paper" if "paper" in recipe.variants else recipe.optimizers[0]
         config = recipe.variants.get(variant) or recipe.config(variant)
         train(recipe, [(variant, config)], root, command=command)

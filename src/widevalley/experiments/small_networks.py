@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
@@ -29,12 +30,13 @@ def _lines() -> Corpus:
     return Corpus(train, after, last, text.symbols)
 
 
-def _plain(network: type[nn.Module]) -> partial[nn.Module]:
-    return partial(_built, network)
+def _plain(network: type[nn.Module]) -> Callable[[RunConfig], nn.Module]:
+    """How a task builds a network that takes none of a run's settings."""
 
+    def build(config: RunConfig) -> nn.Module:
+        return network()
 
-def _built(network: type[nn.Module], config: RunConfig) -> nn.Module:
-    return network()
+    return build
 
 
 SMALL_LENET = Recipe(

@@ -38,6 +38,7 @@ def _rough(x: Tensor) -> Tensor:
 def _gradient() -> str:
     axis, gamma = _axis(8, 1601), 2.0
     entropy = local_entropy_on_grid(_rough(axis), [axis], gamma)
+    # Both sides by quadrature on the axis; its ends, where the integrals are cut, are left out.
     slope = torch.gradient(entropy, spacing=float(axis[1] - axis[0]))[0]
     log_law = -_rough(axis)[None] - gamma / 2 * (axis[:, None] - axis[None]) ** 2
     mean = torch.softmax(log_law, dim=1) @ axis
@@ -60,6 +61,7 @@ def _limits() -> str:
 def _temperature() -> str:
     step, eps, curvature, gamma = 0.01, 0.1, 1.0, 0.5
     sampler = SGLDSampler(step_size=step, beta=2 / eps**2)
+    # The stationary law of a quadratic is a Gaussian of variance 1 / (beta (curvature + gamma)).
     generator = torch.Generator().manual_seed(0)
     state = sampler.start(torch.zeros(20_000, dtype=torch.float64))
     for _ in range(1000):

@@ -48,8 +48,11 @@ def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
 
     Raises ValueError, before anything is written, where a target holds another run.
     """
+    # All are compared before the first is copied.
     for run, target in targets.items():
-        _check_same(run.path, target)
+        config = target / "config.json"
+        if config.exists() and config.read_bytes() != (run.path / "config.json").read_bytes():
+            raise ValueError(f"{target} holds a run of other settings than {run.path}")
     for run, target in targets.items():
         target.mkdir(parents=True, exist_ok=True)
         for name in COPIED:
@@ -57,27 +60,22 @@ def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
                 shutil.copyfile(run.path / name, target / name)
 
 
-def _check_same(source: Path, target: Path) -> None:
-    config = target / "config.json"
-    if config.exists() and config.read_bytes() != (source / "config.json").read_bytes():
-        raise ValueError(f"{target} holds a run of other settings than {source}")
-
-
 def provenance(groups: Sequence[Group]) -> str:
     """The commands that made the runs, and what they ran on, for a text file."""
     starts = [start for group in groups for run in group.folders for start in run.environments]
-    return (
-        f"{_listed('Commands', [start['command'] for start in starts])}\n"
-        f"{_listed('Environment', map(_described, starts))}"
-    )
-
-
-def _listed(head: str, lines: Any) -> str:
-    distinct = [line for line in dict.fromkeys(lines) if line]
-    return f"## {head}\n\n" + "".join(f"    {line}\n" for line in distinct)
+    sections = []
+    for head, lines in (
+        ("Commands", [start["command"] for start in starts]),
+        ("Environment", map(_described, starts)),
+    ):
+        # Each once, in the order they come: seeds of one command share it.
+        distinct = [line for line in dict.fromkeys(lines) if line]
+        sections.append(f"## {head}\n\n" + "".join(f"    {line}\n" for line in distinct))
+    return "\n".join(sections)
 
 
 def _described(start: dict[str, Any]) -> str:
+    # A commit's first twelve digits; "+" says that tracked files differed from it.
     source = f"widevalley {start['widevalley']}"
     if start["commit"]:
         source += f" ({start['commit'][:12]}{'+' if start['commit'].endswith('+') else ''})"

@@ -78,6 +78,7 @@ def _draw(axes: Axes, group: Group, field: str, k: int) -> None:
 
 def gradients_and_values(group: Group, field: str) -> tuple[np.ndarray, np.ndarray]:
     """Gradient counts, and one row of values a seed, at the counts all seeds were evaluated at."""
+    # Runs may have been evaluated at other counts, where `evaluate_every` changed between them.
     runs = [{r["gradients"]: r[field] for r in folder.records} for folder in group.folders]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     return np.array(shared), np.array([[run[at] for at in shared] for run in runs])

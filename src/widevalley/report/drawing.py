@@ -27,6 +27,7 @@ SUFFIXES = (".png", ".svg")
 
 def figure(title: str, width: float, height: float) -> Figure:
     """An empty figure of this many inches."""
+    # A figure of its own, not pyplot's: that one keeps every figure until it is closed.
     made = Figure(figsize=(width, height), layout="constrained", dpi=150)
     made.suptitle(title)
     return made

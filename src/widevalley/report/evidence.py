@@ -11,7 +11,7 @@ from typing import Literal
 from scipy import stats
 
 from widevalley.report.groups import Group, summarise
-from widevalley.training import RunFolder, result_of
+from widevalley.training import result_of
 
 Verdict = Literal["holds", "does not hold", "not settled"]
 
@@ -60,6 +60,7 @@ def difference(a: Sample, b: Sample) -> Interval:
     freedom = len(a.values) + len(b.values) - 2
     if freedom == 0:
         return Interval(middle, -math.inf, math.inf)
+    # The pooled variance: with two or three seeds a side, Welch's degrees of freedom would be few.
     squares = math.fsum((v - s.mean) ** 2 for s in (a, b) for v in s.values)
     error = math.sqrt(squares / freedom * (1 / len(a.values) + 1 / len(b.values)))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
@@ -98,9 +99,8 @@ def gradients_to(group: Group, target: float, *, missed: float = math.inf) -> Sa
     A run that never is counts as `missed`.
     """
     field = f"{group.monitored_split}_{group.metric.field}"
-    return Sample(group.name, tuple(_first(f, field, target, missed) for f in group.folders))
-
-
-def _first(folder: RunFolder, field: str, target: float, missed: float) -> float:
-    counts = (float(r["gradients"]) for r in folder.records if r[field] <= target)
-    return next(counts, missed)
+    values = []
+    for folder in group.folders:
+        reached = (float(r["gradients"]) for r in folder.records if r[field] <= target)
+        values.append(next(reached, missed))
+    return Sample(group.name, tuple(values))

@@ -17,6 +17,7 @@ COLUMNS = 5
 
 def flatness_samples(found: Sequence[Flatness]) -> dict[str, list[Sample]]:
     """By measure, one sample for each name of a run, over its seeds; only what all runs have."""
+    # Of a run with strong negative curvature there is no Laplace expansion at small scopes.
     shared = [
         measure for measure in found[0].measures if all(measure in each.measures for each in found)
     ]
@@ -62,6 +63,7 @@ def draw_flatness(file: Path) -> list[Path]:
             places = [k] * len(sample.values)
             axes.plot(places, sample.values, "o", color=colour, alpha=0.6, markersize=4)
             axes.plot(k, sample.mean, "_", color=colour, markersize=22)
+        # From zero, so that a small difference looks small.
         if min(value for sample in each for value in sample.values) > 0:
             axes.set_ylim(bottom=0)
         axes.set_title(measure, fontsize="small")

@@ -86,6 +86,7 @@ def group_runs(folders: Iterable[RunFolder], *, unfinished: bool = False) -> lis
     """
     groups: dict[tuple[Path, bool], list[RunFolder]] = {}
     for folder in folders:
+        # Partial runs stand apart: a mean over them and finished ones would be of nothing.
         if folder.finished or (unfinished and folder.records):
             groups.setdefault((folder.path.parent, folder.finished), []).append(folder)
     return [
@@ -96,8 +97,14 @@ def group_runs(folders: Iterable[RunFolder], *, unfinished: bool = False) -> lis
 
 def folders_in(root: Path) -> list[RunFolder]:
     """The runs at ROOT/seed-N, by seed."""
+
+    def seed(folder: Path) -> tuple[int, str]:
+        # As a number, so that seed-10 follows seed-9; other names come first.
+        number = folder.name.removeprefix("seed-")
+        return int(number) if number.isdigit() else -1, number
+
     found = (file.parent for file in root.glob("seed-*/config.json"))
-    return [RunFolder(path) for path in sorted(found, key=_seed)]
+    return [RunFolder(path) for path in sorted(found, key=seed)]
 
 
 def diverged_in(root: Path) -> list[RunFolder]:
@@ -118,8 +125,3 @@ def find_groups(root: Path, *, unfinished: bool = False, split: str = "") -> lis
         raise ValueError(f"{root}: no finished run at NAME/seed-N below it")
     groups = [replace(group, chosen_split=split) for group in groups]
     return sorted(groups, key=lambda group: group.result().mean)
-
-
-def _seed(folder: Path) -> tuple[int, str]:
-    number = folder.name.removeprefix("seed-")
-    return int(number) if number.isdigit() else -1, number

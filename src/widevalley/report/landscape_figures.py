@@ -44,6 +44,7 @@ def draw_slices(file: Path) -> list[Path]:
     left.set_title(f"{len(random)} random directions", fontsize="small")
     plain(left, f"step, {found.facts['reach']:g} filter lengths", "loss, nats")
     parabola = found.facts["parabola"]
+    # All slices pass the same weights in their middle; the mean is over rounding.
     base = found.loss[:, np.abs(steps).argmin()].mean()
     fine = np.linspace(steps[0], steps[-1], 200)
     curve = base + parabola["slope"] * fine + parabola["curvature"] * fine**2 / 2
@@ -52,6 +53,7 @@ def draw_slices(file: Path) -> list[Path]:
     right.set_ylim(0, 1.05 * max(along.max(), base))
     right.set_title("top eigenvector", fontsize="small")
     right.legend(frameon=False)
+    # curvature = eigenvalue |v|^2 along the direction v.
     length = (parabola["curvature"] / parabola["eigenvalue"]) ** 0.5
     plain(right, f"step, Euclidean length {length:.3g}", "loss, nats")
     caption(made, _where(found.facts))
@@ -79,6 +81,7 @@ def draw_planes(files: Sequence[Path], to: Path) -> list[Path]:
     planes = [Slice.load(file) for file in files]
     low = min(float(each.loss.min()) for each in planes)
     high = max(float(each.loss.max()) for each in planes)
+    # One scale for all, so that widths can be compared; a loss of 0 has no logarithm.
     levels = np.geomspace(max(low, high * 1e-6), high, LEVELS)
     title = f"{planes[0].facts['recipe']}: training loss over planes, the same levels"
     made = figure(title if len(planes) > 1 else title.partition(",")[0], 5.2 * len(planes), 4.8)

@@ -74,12 +74,13 @@ def copy_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[P
 
 
 def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
-    curves = {recipe: _without_sgld(groups.get(recipe, [])) for recipe in FIGURES[name]}
-    panels = [
-        Panel(drawn, drawn[0].metric.field, drawn[0].metric.title, recipe)
-        for recipe, drawn in curves.items()
-        if drawn
-    ]
+    panels = []
+    for recipe in FIGURES[name]:
+        # SGLD has a table of its own; its many more gradients would press the others together.
+        drawn = [g for g in groups.get(recipe, []) if g.folders[0].path.parent.name != SGLD]
+        if drawn:
+            metric = drawn[0].metric
+            panels.append(Panel(drawn, metric.field, metric.title, recipe))
     if not panels:
         return None
     path = root / f"{name}.png"
@@ -87,22 +88,13 @@ def _draw(name: str, groups: dict[str, list[Group]], root: Path) -> Path | None:
     return path
 
 
-def _without_sgld(groups: list[Group]) -> list[Group]:
-    """SGLD has a table of its own; its many more gradients would press the others together."""
-    return [group for group in groups if group.folders[0].path.parent.name != SGLD]
-
-
 def _groups(root: Path, recipe: Recipe) -> list[Group]:
     """The runs of every variant that has a record, by the name they have in a figure."""
     folders = [f for name in recipe.variants for f in folders_in(root / recipe.name / name)]
     return [
-        replace(group, name=f"{group.name}, {_optimizer(group.folders[0])}")
+        replace(group, name=f"{group.name}, {group.folders[0].config['optimizer']['name']}")
         for group in group_runs(folders, unfinished=True)
     ]
-
-
-def _optimizer(folder: RunFolder) -> str:
-    return str(folder.config["optimizer"]["name"])
 
 
 def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
@@ -112,15 +104,20 @@ def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
     if finished:
         cells = _finished(finished[0], len(partial))
     elif partial:
-        cells = _partial(max(partial, key=_gradients))
+        # Of several the one that has come furthest.
+        cells = _partial(max(partial, key=lambda f: len(f.records) and f.records[-1]["gradients"]))
     else:
         cells = ["0", "not run", "not run", "", "", ""]
-    return [
-        f"{recipe.name} {name}",
-        _optimizer(folders[0]) if folders else recipe.variant(name).optimizer.name,
-        *cells,
-        _quoted(recipe.name, name),
-    ]
+    # The optimizer of the runs there are, which may be older than the recipe is now.
+    optimizer = recipe.variant(name).optimizer.name
+    if folders:
+        optimizer = folders[0].config["optimizer"]["name"]
+    quoted = "–"
+    if (recipe.name, name) in QUOTED:
+        paper = QUOTED[recipe.name, name]
+        quoted = " / ".join(filter(None, (paper.test, paper.validation)))
+        quoted += f" at {paper.epochs}" if paper.epochs else ""
+    return [f"{recipe.name} {name}", optimizer, *cells, quoted]
 
 
 def _finished(group: Group, others: int) -> list[str]:
@@ -138,6 +135,7 @@ def _partial(folder: RunFolder) -> list[str]:
     if not folder.records:
         return ["0", "partial (no evaluation yet)", "", "", "", ""]
     last = folder.records[-1]
+    # A record has no total: it follows from the epochs of the settings.
     batches = round(last["gradients"] / last["epoch"])
     total = round(folder.config["epochs"] * batches)
     progress = f"partial ({last['gradients']:,} of {total:,} gradients)"
@@ -160,15 +158,3 @@ def _result(group: Group, split: str) -> str:
     if split == "test" and "test_bits" in group.folders[0].records[-1]:
         text += f" ({group.final('test_bits').mean:.3f} bits)"
     return text
-
-
-def _quoted(recipe: str, name: str) -> str:
-    if (recipe, name) not in QUOTED:
-        return "–"
-    quoted = QUOTED[recipe, name]
-    results = " / ".join(filter(None, (quoted.test, quoted.validation)))
-    return results + (f" at {quoted.epochs}" if quoted.epochs else "")
-
-
-def _gradients(folder: RunFolder) -> int:
-    return int(folder.records[-1]["gradients"]) if folder.records else 0

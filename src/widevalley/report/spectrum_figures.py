@@ -30,7 +30,12 @@ def draw_spectrum(file: Path) -> list[Path]:
     left, right = made.subplots(1, 2, width_ratios=(1.35, 1))
     _histogram(left, spectrum)
     _ranks(right, spectrum)
-    caption(made, _caption(spectrum))
+    shares = ", ".join(f"{100 * spectrum.fraction_below(m):.2f} % below {m:g}" for m in SHARES)
+    caption(
+        made,
+        f"largest {spectrum.values[-1]:.4g}, most negative {spectrum.values[0]:.3g}; in magnitude "
+        f"{shares}, {spectrum.structural_zeros:,} of them weights the loss does not depend on",
+    )
     return save(made, file)
 
 
@@ -68,6 +73,7 @@ def _histogram(axes: Axes, spectrum: Spectrum) -> None:
     axes.hist(values, bins=BINS, color=BLUE, log=True)
     plain(axes, "eigenvalue", "eigenvalues in a bin")
     reach = NEAR_ZERO * np.abs(values).max()
+    # Most values are in the one bin at zero and the negative ones in no bin one can see.
     _inset(axes, (0.36, 0.58, 0.27, 0.38), "around zero", values[np.abs(values) <= reach])
     negative = values[values < -reach / BINS]
     if len(negative):
@@ -94,18 +100,11 @@ def _ranks(axes: Axes, spectrum: Spectrum) -> None:
         axes.plot(np.arange(1, len(probed) + 1), probed, color=GREY, linestyle="--", label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    # Rounding makes values of any size below; fourteen decades are what float64 can tell.
     largest = np.abs(spectrum.values).max()
     axes.set_ylim(largest * 1e-14, largest * 3)
     axes.legend(frameon=False, loc="lower left")
     plain(axes, "rank", "magnitude of the eigenvalue")
-
-
-def _caption(spectrum: Spectrum) -> str:
-    shares = ", ".join(f"{100 * spectrum.fraction_below(m):.2f} % below {m:g}" for m in SHARES)
-    return (
-        f"largest {spectrum.values[-1]:.4g}, most negative {spectrum.values[0]:.3g}; in magnitude "
-        f"{shares}, {spectrum.structural_zeros:,} of them weights the loss does not depend on"
-    )
 
 
 def draw_density(file: Path) -> list[Path]:

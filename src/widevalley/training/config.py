@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,25 @@ Device = Literal["auto", "cpu", "cuda"]
 
 NO_LONGER = {"momentum_on_all": False, "scale_by_gamma": False, "convention": "paper"}
 """Settings of an optimizer that older runs name, each at the value that is now the only one."""
+
+
+# Written so that NaN, which no comparison holds of, is refused too.
+RANGES: tuple[tuple[str, tuple[str, ...], Callable[[float], bool]], ...] = (
+    ("above 0", ("epochs", "evaluate_every"), lambda v: v > 0),
+    ("at least 1", ("batch_size", "window"), lambda v: v >= 1),
+    (
+        "at least 0",
+        (
+            *("schedule_power", "schedule_from", "schedule_every", "clip"),
+            *("holdout", "checkpoint_every", "threads"),
+        ),
+        lambda v: v >= 0,
+    ),
+    ("in (0, 1]", ("schedule_factor",), lambda v: 0 < v <= 1),
+    ("in [0, 1)", ("dropout", "input_dropout"), lambda v: 0 <= v < 1),
+    ("from 0 to 2^32 - 1", ("seed",), lambda v: 0 <= v < 2**32),
+)
+"""What is allowed, in words and as a test, of each setting that has a range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +86,11 @@ class RunConfig:
     """Threads on the processor; 0 leaves it to torch."""
 
     def __post_init__(self) -> None:
-        _require("epochs", self.epochs, self.epochs > 0, "above 0")
-        _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        for name in ("schedule_power", "schedule_from", "schedule_every", "clip"):
-            _require(name, getattr(self, name), getattr(self, name) >= 0, "at least 0")
-        factor = self.schedule_factor
-        _require("schedule_factor", factor, 0 < factor <= 1, "in (0, 1]")
-        _require("window", self.window, self.window >= 1, "at least 1")
-        _require("dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
-        _require("input_dropout", self.input_dropout, 0 <= self.input_dropout < 1, "in [0, 1)")
-        _require("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 2^32 - 1")
-        _require("holdout", self.holdout, self.holdout >= 0, "at least 0")
-        _require("evaluate_every", self.evaluate_every, self.evaluate_every > 0, "above 0")
-        _require(
-            "checkpoint_every", self.checkpoint_every, self.checkpoint_every >= 0, "at least 0"
-        )
-        _require("threads", self.threads, self.threads >= 0, "at least 0")
+        for allowed, names, fits in RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if not fits(value):
+                    raise ValueError(f"{name}={value}: must be {allowed}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values for JSON, the optimizer's name among its settings."""
@@ -106,14 +115,6 @@ class RunConfig:
                 raise ValueError(
                     f"optimizer setting {setting} must be {value!r}, the only one left"
                 )
-        optimizer = kinds[name](**{k: _tuple(v) for k, v in chosen.items()})
+        lists = {k: tuple(v) for k, v in chosen.items() if isinstance(v, list)}
+        optimizer = kinds[name](**chosen | lists)
         return cls(**{k: v for k, v in plain.items() if k in own} | {"optimizer": optimizer})
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _require(name: str, value: float, fits: bool, allowed: str) -> None:
-    if not fits:
-        raise ValueError(f"{name}={value}: must be {allowed}")

@@ -29,6 +29,7 @@ def device_name(device: torch.device) -> str:
     """The model of the GPU or of the processor, where the system names it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    # platform.processor() says "x86_64" on Linux, and no more.
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -73,6 +73,7 @@ class RunFolder:
     def records(self) -> list[Record]:
         """The metrics; a last line that is not whole yet is left out."""
         file = self.path / "metrics.jsonl"
+        # A kill amid a write leaves a line without its end.
         lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
@@ -137,6 +138,7 @@ class RunFolder:
 
     def append(self, record: Record) -> None:
         """Add a record to the metrics. Raises ValueError where a number is not finite."""
+        # JSON has no NaN; Python would write one that other readers refuse.
         line = json.dumps(record, allow_nan=False) + "\n"
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(line)
@@ -164,6 +166,7 @@ class RunFolder:
         file = self.path / "checkpoint.pt"
         state = checkpoint.load(file) if file.exists() else None
         metrics = self.path / "metrics.jsonl"
+        # What came after the checkpoint is computed again, and would stand there twice.
         if metrics.exists():
             os.truncate(metrics, state["metrics_bytes"] if state else 0)
         return state

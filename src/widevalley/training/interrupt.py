@@ -18,6 +18,7 @@ class InterruptFlag:
     raised = False
 
     def __enter__(self) -> Self:
+        # Python takes handlers from the main thread alone.
         self._installed = threading.current_thread() is threading.main_thread()
         if self._installed:
             self._before = signal.signal(signal.SIGINT, self._note)
@@ -33,5 +34,6 @@ class InterruptFlag:
             signal.signal(signal.SIGINT, self._before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        # The handler before comes back at once, so that a second Ctrl-C stops what hangs.
         self.raised = True
         signal.signal(signal.SIGINT, self._before)

@@ -39,6 +39,7 @@ class Loop:
         self.batches = self.feed.batches
         self.per_step = config.optimizer.gradients_per_step
         self.total = total_gradients(config, self.batches) // self.per_step * self.per_step
+        # Built on the CPU, whose generator gives the same weights whatever the device.
         model: nn.Module = self.fabric.to_device(task.build(config))
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = config.optimizer.build(self.model, config.seed)

@@ -85,7 +85,7 @@ class _Lines(RunProgress):
 
     def record(self, record: Record) -> None:
         if time.monotonic() >= self._next or record.get("final"):
-            self._next = time.monotonic() + LINE_EVERY
+            self._next = time.monotonic() + LINE_EVERY  # a log wants few lines
             done = f"{record['gradients']:,}/{self._total:,} gradients"
             self._console.print(f"{self._name}  {done}  {summary(record)}", soft_wrap=True)
 

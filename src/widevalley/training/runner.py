@@ -50,6 +50,7 @@ def run(
     folder = RunFolder(path)
     if folder.begun:
         config = as_begun(config, folder.config)
+    # A finished run is compared as it was begun, also on a machine that has no such device.
     if not folder.finished:
         config = resolve(config, prefers_bf16=task.prefers_bf16)
     settings = {"recipe": task.name, **config.as_dict()}

@@ -64,19 +64,19 @@ class Sequences(Feed):
 
     def begin(self, model: nn.Module, epoch: int) -> Carried:
         """The state before the text; the order of windows is that of the text."""
-        return _recurrent(model).initial_state(self._columns)
+        return cast(Recurrent, model).initial_state(self._columns)
 
     def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
         """Mean cross-entropy of a window's tokens; the state is carried on in float32."""
         inputs, targets = self._windows[k]
-        logits, state = _recurrent(model)(inputs, cast(State, carried))
+        logits, state = cast(Recurrent, model)(inputs, cast(State, carried))
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         # Under autocast the state comes back in bfloat16, which must not add up over an epoch.
         return loss, tuple(part.float() for part in detach(state))
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
         """A block in which batch norm has statistics of training windows, the state carried on."""
-        network = _recurrent(model)
+        network = cast(Recurrent, model)
         state = detach(network.initial_state(self._columns))
 
         def forward(inputs: Tensor) -> None:
@@ -94,11 +94,13 @@ class Sequences(Feed):
 
         The state is carried on as in training: given to a window, not derived through.
         """
-        network, left = _recurrent(model), samples
+        network, left = cast(Recurrent, model), samples
         state: Carried = ()
         batches: list[Batch] = []
         with eval_mode(model):
             for inputs, targets in self._windows:
+                # The first window has no state: it starts from the network's own, which is learned
+                # by some networks and then part of what is derived.
                 batches.append(((inputs, *state), targets.flatten()))
                 initial = cast(State, state) if state else network.initial_state(self._columns)
                 _, state = network(inputs, initial)
@@ -111,8 +113,9 @@ class Sequences(Feed):
     def measure(self, model: nn.Module, split: str) -> dict[str, float]:
         """Mean loss a token in nats, and the same in the unit of the text."""
         columns = contiguous(self.splits[split], 1 if split == "test" else COLUMNS)
-        network = _recurrent(model)
+        network = cast(Recurrent, model)
         state = network.initial_state(columns.shape[1])
+        # In float64: a text has so many tokens that a float32 sum would lose digits.
         loss = torch.zeros((), device=columns.device, dtype=torch.float64)
         with eval_mode(model):
             for inputs, targets in windows(columns, ROWS):
@@ -147,10 +150,6 @@ class Characters(Sequences):
         return {"bits": nats / math.log(2)}
 
 
-def _recurrent(model: nn.Module) -> Recurrent:
-    return cast(Recurrent, model)
-
-
 class _FromState(nn.Module):
     """Logits of all tokens of a window, (steps * batch, symbols), from a state or the first."""
 
@@ -159,7 +158,7 @@ class _FromState(nn.Module):
         self.network = network
 
     def forward(self, tokens: Tensor, *state: Tensor) -> Tensor:
-        network = _recurrent(self.network)
+        network = cast(Recurrent, self.network)
         initial = cast(State, state) if state else network.initial_state(tokens.shape[1])
         logits, _ = network(tokens, initial)
         return logits.flatten(0, 1)
