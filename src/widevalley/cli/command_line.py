@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import widevalley
 from widevalley.cli.flatness_verb import MeasureFlatness
+from widevalley.cli.hardening_verb import Harden
 from widevalley.cli.landscape_verb import DrawLandscape
 from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report, Reproduce
 from widevalley.cli.spectrum_verb import MeasureSpectrum
@@ -27,6 +28,7 @@ VERBS: tuple[type[Verb], ...] = (
     Claims,
     MeasureSpectrum,
     MeasureFlatness,
+    Harden,
     DrawLandscape,
     CheckTheory,
 )

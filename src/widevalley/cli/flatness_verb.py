@@ -14,12 +14,11 @@ from widevalley.experiments import FlatnessConfig, load_flatness, measure_flatne
 from widevalley.report import (
     draw_flatness,
     draw_traces,
+    find_runs,
     flatness_cells,
-    folders_in,
     markdown_table,
     rich_table,
 )
-from widevalley.training import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class MeasureFlatness(Verb):
         """Measure, then show and draw."""
         if not self.runs:
             raise self.incomplete()
-        folders = [folder for name in self.runs for folder in _runs(Path(name))]
+        folders = [folder for name in self.runs for folder in find_runs(Path(name))]
         file = measure_flatness(folders, self.config, self.to, progress=print, command=command())
         cells = flatness_cells(load_flatness(file))
         show(rich_table(cells, "Flatness"))
@@ -50,11 +49,3 @@ class MeasureFlatness(Verb):
         for walks in sorted({trace.parent for trace in self.to.glob("traces/*/*.npz")}):
             pictures += draw_traces(sorted(walks.glob("*.npz")), walks)
         print("\n".join(f"written: {path}" for path in [file, table, *pictures]))
-
-
-def _runs(path: Path) -> list[RunFolder]:
-    folder = RunFolder(path)
-    folders = [folder] if folder.begun else folders_in(path)
-    if not folders:
-        raise ValueError(f"{path}: neither a run folder nor one with runs at seed-N")
-    return folders

@@ -7,6 +7,7 @@ from widevalley.data.digits import load_digits
 from widevalley.data.files import DataUnavailable
 from widevalley.data.label_noise import first, with_label_noise
 from widevalley.data.mnist import load_mnist
+from widevalley.data.other import in_characters, rotated
 from widevalley.data.ptb import load_ptb
 from widevalley.data.war_and_peace import load_war_and_peace
 
@@ -16,11 +17,13 @@ __all__ = [
     "Dataset",
     "contiguous",
     "first",
+    "in_characters",
     "load_cifar10",
     "load_digits",
     "load_mnist",
     "load_ptb",
     "load_war_and_peace",
+    "rotated",
     "windows",
     "with_label_noise",
 ]

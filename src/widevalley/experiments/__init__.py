@@ -5,6 +5,12 @@ from widevalley.experiments.flatness_measures import FlatnessConfig
 from widevalley.experiments.flatness_of_runs import measure_flatness
 from widevalley.experiments.flatness_record import Flatness, Measure, load_flatness
 from widevalley.experiments.grid_search import Trial, grid, sweep
+from widevalley.experiments.hardening import (
+    Hardening,
+    HardeningConfig,
+    load_hardening,
+    measure_hardening,
+)
 from widevalley.experiments.measure_spectrum import density, exact, fisher
 from widevalley.experiments.methods import METHODS, Method, Parameter
 from widevalley.experiments.paper_results import QUOTED, Quoted
@@ -27,6 +33,8 @@ __all__ = [
     "Contest",
     "Flatness",
     "FlatnessConfig",
+    "Hardening",
+    "HardeningConfig",
     "LandscapeConfig",
     "LossConfig",
     "Measure",
@@ -47,7 +55,9 @@ __all__ = [
     "grid",
     "held_out",
     "load_flatness",
+    "load_hardening",
     "measure_flatness",
+    "measure_hardening",
     "play",
     "reproduce",
     "seeds_of",

@@ -4,7 +4,15 @@ from widevalley.report.claims import write_claims
 from widevalley.report.copied_runs import write_report, write_results
 from widevalley.report.curves import draw_curves
 from widevalley.report.flatness_figures import draw_flatness, flatness_cells
-from widevalley.report.groups import Group, diverged_in, find_groups, folders_in, group_runs
+from widevalley.report.groups import (
+    Group,
+    diverged_in,
+    find_groups,
+    find_runs,
+    folders_in,
+    group_runs,
+)
+from widevalley.report.hardening_table import hardening_cells, write_hardening
 from widevalley.report.landscape_figures import (
     draw_line,
     draw_planes,
@@ -44,9 +52,11 @@ __all__ = [
     "draw_toy",
     "draw_traces",
     "find_groups",
+    "find_runs",
     "flatness_cells",
     "folders_in",
     "group_runs",
+    "hardening_cells",
     "markdown_table",
     "rich_table",
     "run_cells",
@@ -56,6 +66,7 @@ __all__ = [
     "tournament_cells",
     "trial_table",
     "write_claims",
+    "write_hardening",
     "write_report",
     "write_reproduction",
     "write_results",

@@ -107,6 +107,15 @@ def folders_in(root: Path) -> list[RunFolder]:
     return [RunFolder(path) for path in sorted(found, key=seed)]
 
 
+def find_runs(path: Path) -> list[RunFolder]:
+    """The run of a folder, or those at seed-N below it. Raises ValueError where there is none."""
+    folder = RunFolder(path)
+    folders = [folder] if folder.begun else folders_in(path)
+    if not folders:
+        raise ValueError(f"{path}: neither a run folder nor one with runs at seed-N")
+    return folders
+
+
 def diverged_in(root: Path) -> list[RunFolder]:
     """The runs at ROOT/NAME/seed-N that diverged."""
     kinds = sorted(path for path in root.glob("*") if path.is_dir())

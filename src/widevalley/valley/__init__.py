@@ -5,13 +5,14 @@
 | `hessian` | products, the whole matrix, eigenvalues, densities, traces, Fisher information |
 | `entropy` | local entropy: closed forms, Laplace's method, from chains |
 | `landscape` | slices and planes, rise under perturbations, the toy landscape |
+| `robustness` | copies of a module rounded to few bits, or with noise in its weights |
 | `samplers` | Langevin and Hamiltonian chains around an anchor, and their diagnostics |
 | `theory` | the paper's equations as functions |
 
 Here are the names most users need first; each lives in a namespace too.
 """
 
-from widevalley.valley import entropy, hessian, landscape, samplers, theory
+from widevalley.valley import entropy, hessian, landscape, robustness, samplers, theory
 from widevalley.valley.estimate import Estimate
 from widevalley.valley.hessian import (
     EmpiricalFisher,
@@ -37,6 +38,7 @@ __all__ = [
     "extreme_eigenvalues",
     "hessian",
     "landscape",
+    "robustness",
     "samplers",
     "spectral_density",
     "theory",
