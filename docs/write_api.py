@@ -21,6 +21,7 @@ NAMESPACES = {
     "widevalley.valley.hessian": "",
     "widevalley.valley.entropy": "",
     "widevalley.valley.landscape": "",
+    "widevalley.valley.robustness": "",
     "widevalley.valley.samplers": "",
     "widevalley.valley.theory": "",
     "widevalley.experimental": "not measured yet where it matters",
