@@ -19,7 +19,7 @@ from widevalley.experiments.harder_mnist import (
 from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.recipe import Recipe
-from widevalley.training import AdamWSettings, RunConfig, Schedule, Task
+from widevalley.training import AdamWSettings, RateSchedule, RunConfig, Task
 
 Criterion = Literal["loss", "error"]
 
@@ -40,7 +40,7 @@ class Contest:
     """The task that tuning sees where it is not the recipe's own."""
     criterion: Criterion = "loss"
     """What tuning makes small, on held-out data, and what methods are ranked by."""
-    schedule: Schedule = "cosine"
+    schedule: RateSchedule = "cosine"
     """Fall of the rates that a method anneals."""
 
     @property

@@ -1,7 +1,7 @@
 """How to run: settings, the loop, checkpoints, and the folder of a run."""
 
 from widevalley.training.classification import Classification
-from widevalley.training.config import RunConfig, Schedule
+from widevalley.training.config import RateSchedule, RunConfig
 from widevalley.training.context import CharacterWindows
 from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
@@ -57,6 +57,7 @@ __all__ = [
     "MuonAverageSettings",
     "MuonSettings",
     "OptimizerSettings",
+    "RateSchedule",
     "Record",
     "RunBusy",
     "RunConfig",
@@ -68,7 +69,6 @@ __all__ = [
     "SGDAverageSettings",
     "SGDSettings",
     "SGLDSettings",
-    "Schedule",
     "ScheduleFreeAdamWSettings",
     "ScheduleFreeSGDSettings",
     "Task",

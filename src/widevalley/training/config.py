@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from widevalley.training.optimizers import OptimizerSettings
 
-Schedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
+RateSchedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -48,7 +48,7 @@ class RunConfig:
     """Effective epochs: gradient evaluations / full batches in the training set."""
     batch_size: int = 128
     """Samples in a gradient evaluation; of a text, the columns it is read in side by side."""
-    schedule: Schedule = "cosine"
+    schedule: RateSchedule = "cosine"
     """Fall of the optimizer's lr over the run; inverse-power is lr / (1 + gradients)^power, and
     step drops at times of its own."""
     schedule_power: float = 0.25
@@ -59,7 +59,7 @@ class RunConfig:
     """Epochs before the first drop of the step schedule."""
     schedule_every: float = 0.0
     """Epochs from one drop of the step schedule to the next; 0 leaves it at the first."""
-    walk_schedule: Schedule = "constant"
+    walk_schedule: RateSchedule = "constant"
     """Fall of langevin-lr, the rate of a walk, over the run; no optimizer without one reads it."""
     clip: float = 0.0
     """Largest norm of a gradient, over all weights; larger ones are scaled down; 0 is no limit."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from widevalley.training.config import RunConfig, Schedule
+from widevalley.training.config import RateSchedule, RunConfig
 
 
 def total_gradients(config: RunConfig, batches: int) -> int:
@@ -12,7 +12,7 @@ def total_gradients(config: RunConfig, batches: int) -> int:
     return max(1, round(config.epochs * batches))
 
 
-def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: Schedule) -> float:
+def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: RateSchedule) -> float:
     """What a rate is multiplied by at gradient evaluation `step` (from 0), at `batches` an epoch.
 
     1 at step 0; cosine and linear would reach 0 at the end of the run; inverse-power is
