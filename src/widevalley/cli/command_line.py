@@ -73,5 +73,6 @@ def _run(arguments: list[str]) -> None:
 
 
 def _fail(message: object, code: int) -> int:
+    # One line, though messages of other libraries may have several.
     print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
     return code

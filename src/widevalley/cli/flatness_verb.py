@@ -46,6 +46,7 @@ class MeasureFlatness(Verb):
         table = file.with_name("table.md")
         table.write_text(markdown_table(cells))
         pictures = draw_flatness(file)
+        # All walks of the folder, those of earlier calls too.
         for walks in sorted({trace.parent for trace in self.to.glob("traces/*/*.npz")}):
             pictures += draw_traces(sorted(walks.glob("*.npz")), walks)
         print("\n".join(f"written: {path}" for path in [file, table, *pictures]))

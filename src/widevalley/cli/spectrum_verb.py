@@ -70,6 +70,7 @@ def _exact(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list
             command=command(),
         )
     found.save(file)
+    # Only now that the result is saved: a call killed before goes on from them.
     shutil.rmtree(blocks)
     heads, (row,) = spectrum_cells([found])
     print("\n".join(f"{head + ':':20}{cell}" for head, cell in zip(heads, row, strict=True)))

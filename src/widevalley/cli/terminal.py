@@ -28,6 +28,7 @@ def progress_bar(unit: str, *, then: str = "") -> Iterator[Callable[[int, int], 
     `then` is printed when the last is done: what goes on without a bar.
     """
     console = Console()
+    # Where the output is no terminal, a bar would be a log full of bars.
     columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task, began, printed = bar.add_task(unit), time.monotonic(), time.monotonic()

@@ -79,6 +79,7 @@ class Train(OfRecipe):
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
         """The settings of the chosen run."""
+        # The recipe is left to tyro, which says where it is missing.
         return cls(recipe=tyro.MISSING, config=cls.chosen_run(arguments)[1])
 
     @classmethod
@@ -173,6 +174,7 @@ class Compare(OfRecipe):
 
     def _config_of(self, optimizer: str) -> RunConfig:
         """The same flags over the settings of another optimizer, whose defaults may differ."""
+        # Without the list of all of them: this reads for one.
         flags = [one for one in self.arguments if not one.startswith("--optimizers=")]
         if "--optimizers" in flags:
             at = flags.index("--optimizers")
@@ -217,6 +219,7 @@ class Sweep(Train):
             raise UsageError(
                 f"--grid {entry}: must be FIELD=VALUE,VALUE,... of a field but the seed"
             )
+        # Flags of the verb, which are no settings of a run.
         if name in ("grid", "runs", "seeds", "recipe", "variant", "optimizer"):
             raise UsageError(f"--grid {entry}: a run has no setting {name}")
         values = []

@@ -77,6 +77,7 @@ def flag_value(arguments: Sequence[str], flag: str) -> str | None:
     if flag not in parts:
         return None
     at = parts.index(flag)
+    # argparse's rule: what begins with a dash is a flag, never a value.
     if at + 1 == len(parts) or parts[at + 1].startswith("-"):
         raise UsageError(f"{flag} needs a value")
     if flag in parts[at + 1 :]:

@@ -77,6 +77,7 @@ def read_batches(paths: Sequence[Path], samples: int) -> tuple[Tensor, Tensor]:
 
 
 def _records(path: Path, samples: int) -> NDArray[np.uint8]:
+    # A record is a class number and 3,072 pixels, each a byte.
     content = np.fromfile(path, dtype=np.uint8)
     expected = samples * (1 + PIXELS)
     if len(content) != expected:

@@ -39,6 +39,7 @@ def contiguous(tokens: Tensor, batch_size: int) -> Tensor:
             f"batch_size={batch_size}: must be from 1 to {most} for {len(tokens)} tokens"
         )
     length = len(tokens) // batch_size
+    # Contiguous by rows, so that the rows of a window are one piece of memory.
     return tokens[: length * batch_size].view(batch_size, length).t().contiguous()
 
 

@@ -76,4 +76,5 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], 
         raise ValueError(
             f"{path}: {len(content) - header} bytes of data, expected {math.prod(shape)}"
         )
+    # A copy, since the decompressed bytes may not be written to.
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()

@@ -39,6 +39,7 @@ def read_words(train: Path, valid: Path, test: Path) -> Corpus:
     The vocabulary is the training file's, in order of appearance. Raises ValueError naming the
     file that is not UTF-8, does not end with a whole line, or has a word not trained on.
     """
+    # A dictionary's order is that of insertion, here of appearance.
     words = _words(train)
     numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
     return Corpus(

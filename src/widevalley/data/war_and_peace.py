@@ -28,6 +28,7 @@ def split_bytes(content: bytes) -> Corpus:
     The symbols are the bytes that occur anywhere in `content`, smallest first, each written as
     the Latin-1 character of its value.
     """
+    # A copy in a bytearray, as torch wants memory it could write to.
     values, tokens = torch.unique(
         torch.frombuffer(bytearray(content), dtype=torch.uint8), return_inverse=True
     )

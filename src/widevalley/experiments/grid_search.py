@@ -109,6 +109,7 @@ def sweep(
     optimizer or variant; finished ones are not run again. A trial that diverges counts as
     infinitely bad. Raises ValueError where nothing is held out.
     """
+    # Whatever chose the settings, the test set must not have.
     if config.holdout == 0 and not recipe.task.feed.validates:
         raise ValueError("holdout=0: a sweep must not be evaluated on the test set; hold some out")
     trials = []
@@ -120,6 +121,7 @@ def sweep(
                 bar = bars.run(f"{name} {label(point)} seed {one.seed}")
                 try:
                     run(recipe.task, one, path, progress=bar, command=command)
+                # A rate too large is a result of the search, not the end of it.
                 except Diverged as error:
                     bars.console.print(str(error), markup=False, soft_wrap=True)
                 folders.append(RunFolder(path))

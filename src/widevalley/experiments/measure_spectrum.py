@@ -44,6 +44,7 @@ def exact(
     began = time.monotonic()
     objective = loss_of(folder, config)
     if blocks:
+        # So the facts name all the time the matrix took, whatever the number of calls.
         began -= _claim(blocks, objective, config)
 
     def note(done: int, total: int) -> None:
@@ -90,6 +91,7 @@ def fisher(
     """
     began = time.monotonic()
     loop = loop_of(folder, config)
+    # At most an epoch: further batches would see samples again.
     steps = min(steps, loop.batches)
     # Objectives copy the network, so both stay at these weights after the block.
     with loop.evaluation_weights():

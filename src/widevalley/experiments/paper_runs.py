@@ -105,6 +105,7 @@ def _brief(config: RunConfig) -> RunConfig:
     """One epoch of small batches; what the schedule does in a run it does in that epoch."""
     return replace(
         config,
+        # Brief, and with everything in it that the whole run has.
         epochs=1.0,
         batch_size=16,
         window=max(1, config.window // 5),

@@ -74,6 +74,7 @@ def run_path(root: Path, recipe: Recipe, *parts: str, seed: int) -> Path:
 
 def check_equal_cost(configs: Sequence[RunConfig]) -> None:
     """Raise ValueError unless all spend the same gradient evaluations on the same batches."""
+    # Batches too: of half the size, there are twice as many gradients in an epoch.
     costs = {(config.epochs, config.batch_size) for config in configs}
     if len(costs) > 1:
         shown = "; ".join(

@@ -71,6 +71,7 @@ def loss_of(folder: RunFolder, config: LossConfig) -> Objective:
 
 def loop_of(folder: RunFolder, config: LossConfig) -> Loop:
     """The run as its last checkpoint left it."""
+    # Read before the run sets its own number.
     threads = config.threads or torch.get_num_threads()
     name = folder.config["recipe"]
     if name not in RECIPES:

@@ -114,6 +114,7 @@ def between(
     began = time.monotonic()
     objectives = [loss_of(folder, config) for folder in folders]
     names = [run_name(folder) for folder in folders]
+    # Between weights of different networks there is no line.
     if len({objective.size for objective in objectives}) > 1:
         raise ValueError(f"runs: of networks that differ, {', '.join(names)}")
     weights = [objective.flat_weights for objective in objectives]

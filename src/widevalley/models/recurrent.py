@@ -54,6 +54,7 @@ class PTBLSTM(nn.Module):
         self.embedding = nn.Embedding(symbols, units)
         self.lstm = nn.LSTM(units, units, self.layers, dropout=dropout)
         self.output = nn.Linear(units, symbols)
+        # Biases and the embedding too.
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -0.04, 0.04)
 

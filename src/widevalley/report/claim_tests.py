@@ -98,6 +98,7 @@ def is_insensitive_to(setting: str) -> ClaimTest:
 
     def rows(results: ResultsFolder) -> Iterator[Row]:
         for recipe, groups in results.study(setting):
+            # The best of the same grid: insensitive means that no value does much worse.
             best = min(groups, key=lambda group: group.result().mean)
             reference = final_result(best, _short(best.name))
             margin = _margin(best, reference.mean)

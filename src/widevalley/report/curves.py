@@ -47,6 +47,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     its suffix names.
     """
     names = [group.name for panel in panels for group in panel.groups]
+    # Long names, of a sweep's points, would hide the curves they name.
     long_names = max(map(len, names)) > LONG_NAME
     size = 5 * max(len(panels), 1.4), 6 if long_names else 4.2
     figure = Figure(figsize=size, layout="constrained", dpi=150)

@@ -58,6 +58,7 @@ def difference(a: Sample, b: Sample) -> Interval:
     """
     middle = a.mean - b.mean
     freedom = len(a.values) + len(b.values) - 2
+    # Two single runs: nothing is known of their scatter.
     if freedom == 0:
         return Interval(middle, -math.inf, math.inf)
     # The pooled variance: with two or three seeds a side, Welch's degrees of freedom would be few.

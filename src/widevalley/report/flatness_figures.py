@@ -44,6 +44,7 @@ def _shown(sample: Sample) -> str:
     summary = summarise(sample.values)
     if not summary.error > 0:
         return f"{summary.mean:.4g}"
+    # As many places as the error has to its second digit.
     digits = 1 - math.floor(math.log10(summary.error))
     if 0 <= digits <= 6:
         return f"{summary.mean:.{digits}f} ± {summary.error:.{digits}f}"

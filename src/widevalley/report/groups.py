@@ -31,6 +31,7 @@ class Summary:
 def summarise(values: Iterable[float]) -> Summary:
     """Mean and standard error of the mean (with n - 1 in the variance)."""
     values = list(values)
+    # One value has no standard error, and says so by NaN.
     if len(values) < 2:
         return Summary(values[0], math.nan)
     return Summary(statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values)))

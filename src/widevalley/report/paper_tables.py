@@ -152,6 +152,7 @@ def _partial(folder: RunFolder) -> list[str]:
 
 def _result(group: Group, split: str) -> str:
     """The number on this split; nothing where the runs were not evaluated on it."""
+    # A text's test tokens are evaluated at the end alone, so a partial run lacks them.
     if not all(f"{split}_loss" in folder.records[-1] for folder in group.folders):
         return ""
     text = group.result(split).shown(group.metric.digits) + group.metric.unit

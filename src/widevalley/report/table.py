@@ -17,6 +17,7 @@ Cells = tuple[list[str], list[list[str]]]
 
 def run_cells(groups: Sequence[Group], diverged: Sequence[RunFolder] = ()) -> Cells:
     """One row a group of runs, and below them one for each kind of run that diverged."""
+    # A folder may have runs with held-out samples beside runs without.
     splits = {group.split for group in groups}
     split = splits.pop() if len(splits) == 1 else "test or validation"
     heads = ["run", "seeds", f"{split} {groups[0].metric.title}", f"{split} loss, nats"]

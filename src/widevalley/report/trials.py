@@ -15,6 +15,7 @@ from widevalley.training import metric_of
 
 def trial_table(trials: Sequence[Trial], title: str) -> Table:
     """One row a trial, in the order given: its values, metric and loss on validation samples."""
+    # The metric is named by any run that came to its end; all are of one task.
     finished = [f for trial in trials for f in trial.folders if f.finished]
     metric = metric_of(finished[0].records[-1]) if finished else None
     table = Table(title=title, box=SIMPLE_HEAD)

@@ -22,6 +22,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises ValueError naming the file where it is not such a checkpoint.
     """
     try:
+        # To the CPU, since the device it was saved from may not be here.
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything on a damaged file
         raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error

@@ -32,6 +32,7 @@ class Classification(Feed):
             raise ValueError(
                 f"batch_size={config.batch_size}: must be at most the {samples} training samples"
             )
+        # All of it, so that no step waits for a copy.
         data = data.to(device)
         self.batches = samples // config.batch_size
         self.monitored_split = data.split
@@ -60,6 +61,7 @@ class Classification(Feed):
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:
         """A block in which batch norm has statistics of training samples."""
+        # Every k-th sample: the first ones may be alike.
         inputs, _ = self.splits["train_set"]
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
         return recompute_batch_norm(model, torch.split(spread, CHUNK))

@@ -104,6 +104,7 @@ class RunConfig:
 
         Raises ValueError for an unknown optimizer.
         """
+        # The folder of a run has the recipe's name beside the settings.
         own = {field.name for field in fields(cls)}
         chosen = dict(plain["optimizer"])
         name = chosen.pop("name")

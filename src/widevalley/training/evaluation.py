@@ -21,6 +21,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        # As it was, which need not be training mode.
         model.train(training)
 
 

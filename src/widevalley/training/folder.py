@@ -115,6 +115,7 @@ class RunFolder:
         Raises RunBusy where another one has it. The lock is a hidden file beside the folder.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, which is not there yet when a first run is locked.
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), blocking=False)
         try:
             with lock:

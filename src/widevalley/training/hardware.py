@@ -15,6 +15,7 @@ MACHINE_DEFAULTS: dict[str, Any] = {"device": "auto", "precision": "auto", "thre
 
 def as_begun(config: RunConfig, begun: dict[str, Any]) -> RunConfig:
     """Replace what is left to the machine by what a run was begun with."""
+    # A run begun with four threads goes on with four, on whatever machine.
     left = [name for name, value in MACHINE_DEFAULTS.items() if getattr(config, name) == value]
     return replace(config, **{name: begun[name] for name in left})
 

@@ -118,6 +118,7 @@ class SGDSettings(Settings):
             model.parameters(),
             lr=self.lr,
             momentum=self.momentum,
+            # torch refuses Nesterov's momentum where there is no momentum.
             nesterov=self.nesterov and self.momentum > 0,
             weight_decay=self.weight_decay,
             fused=True,

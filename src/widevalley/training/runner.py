@@ -92,6 +92,7 @@ class _Run:
         loop = self.loop
         reset_peak(loop.fabric.device)
         self.progress.start(loop.gradients, loop.total)
+        # By the clock, as networks differ in what a step costs.
         next_tick = time.monotonic() + TICK
         next_checkpoint = time.monotonic() + self.config.checkpoint_every
         while loop.gradients < loop.total:

@@ -30,6 +30,7 @@ def rate_factor(config: RunConfig, step: int, batches: int, *, schedule: RateSch
             return float((1 + step) ** -config.schedule_power)
         case "step":
             since_first = step - round(config.schedule_from * batches)
+            # Whole gradients, so that a drop comes at a definite one.
             between = round(config.schedule_every * batches)
             if since_first < 0:
                 return 1.0
