@@ -214,7 +214,7 @@ def test_the_walk_of_local_entropy_has_a_schedule_of_its_own(task, config):
     loop = Loop(task, resolve(config, prefers_bf16=False))
     for _ in range(31):
         loop.step()
-    assert loop.optimizer.param_groups[0]["lr"] == 0.7
+    assert loop.optimizer.param_groups[0]["outer_lr"] == 0.7
     assert loop.optimizer.inner.param_groups[0]["lr"] == pytest.approx(2e-3 * (1 - 30 / 120))
     assert issubclass(LocalEntropyAdamWSettings, LocalEntropySettings)
 

@@ -199,12 +199,10 @@ class LocalEntropySettings(Settings):
 
     def build(self, model: nn.Module, seed: int) -> Optimizer:
         """Make a LocalEntropy whose noise is keyed by `seed`."""
-        outer = torch.optim.SGD(
-            model.parameters(), lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0
-        )
         return LocalEntropy(
             self.inner(model),
-            outer,
+            outer_lr=self.lr,
+            outer_momentum=self.momentum,
             langevin_steps=self.langevin_steps,
             gamma=self.gamma,
             gamma_growth=self.gamma_growth,
@@ -216,10 +214,9 @@ class LocalEntropySettings(Settings):
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
         """Set the anchor's rate by the schedule, and the walk's by the walk's schedule."""
-        super().set_rates(optimizer, factor, walk_factor)
-        assert isinstance(optimizer, LocalEntropy)
-        for group in optimizer.inner.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = self.langevin_lr * walk_factor
+            group["outer_lr"] = self.lr * factor
 
 
 @dataclass(frozen=True, kw_only=True)
