@@ -74,6 +74,7 @@ def python(code, *options, **variables):
 OFF = pytest.mark.parametrize("variable", ["TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE"])
 
 
+@pytest.mark.slow
 @OFF
 def test_where_compiling_is_switched_off_the_default_goes_without(variable):
     """By the same steps as fused=False, bit for bit: no kernel's lines run uncompiled."""
@@ -81,6 +82,7 @@ def test_where_compiling_is_switched_off_the_default_goes_without(variable):
     assert python(code, **{variable: "1"})[:2] == (0, "True")
 
 
+@pytest.mark.slow
 @OFF
 def test_where_compiling_is_switched_off_a_kernel_asked_for_is_refused(variable):
     code, _, said = python("walked(fused=True)", **{variable: "1"})
