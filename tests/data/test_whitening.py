@@ -78,7 +78,7 @@ def test_whitening_is_the_training_sets_and_in_place(samples):
 
 @pytest.mark.parametrize("eps", [0.0, -1e-5, float("nan")])
 def test_bad_eps(samples, eps):
-    with pytest.raises(ValueError, match=f"eps={eps}: must be greater than 0"):
+    with pytest.raises(ValueError, match=f"eps={eps}: must be above 0"):
         ZCA.of(samples, eps)
 
 

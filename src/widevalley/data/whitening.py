@@ -43,7 +43,7 @@ class ZCA:
         Raises ValueError unless eps > 0.
         """
         if not eps > 0:
-            raise ValueError(f"eps={eps}: must be greater than 0")
+            raise ValueError(f"eps={eps}: must be above 0")
         values = samples.shape[1]
         mean = samples.new_zeros(values, dtype=torch.float64)
         for rows in torch.split(samples, CHUNK):
