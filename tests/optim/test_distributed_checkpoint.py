@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from tests.optim.optimizers import OPTIMIZERS, local_entropy
 from tests.optim.problems import mlp, same, train, weights
+from widevalley.experimental import CompactEntropyAdam, CompactEntropySGD
 
 STEPS = 10
 OPTIONS = {
@@ -141,3 +142,20 @@ def test_asking_for_a_state_dict_changes_nothing(info):
         train(model, optimizer, [i])
         train(twin, theirs, [i])
     assert same(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize("build", [CompactEntropySGD, CompactEntropyAdam])
+@pytest.mark.parametrize("road", OPTIONS)
+@pytest.mark.parametrize("at", [0, 4])
+def test_compact_state_resumes_bit_for_bit(build, road, at):
+    def made(params):
+        return build(params, langevin_steps=3, noise=0.1)
+
+    options = OPTIONS[road]
+    model, optimizer = begun(made, at)
+    saved_model = copy.deepcopy(model.state_dict())
+    saved = copy.deepcopy(get_optimizer_state_dict(model, optimizer, options=options))
+    resumed = fresh(made, saved_model)
+    set_optimizer_state_dict(*resumed, saved, options=options)
+    assert resumed[1].state[next(resumed[0].parameters())]["mean"].dtype == torch.bfloat16
+    assert goes_on_alike((model, optimizer), resumed, at)
