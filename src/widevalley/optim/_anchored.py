@@ -7,10 +7,13 @@ Per parameter the state holds
     walker       x', only where the parameter is of low precision (else the parameter is x')
     initialized  False until the parameter's first walk; till then it is its own anchor
     active       whether it took a step in the walk in progress
-    at_anchor    whether the parameter holds the anchor
+    average      the read-out, where there is one: an average of anchors that survives the walks
+    at_anchor    whether the parameter holds the anchor, or the average
+    at_average   whether it holds the average
 
 and the buffers of the rules in use. While a parameter holds the anchor, the slot "anchor" holds
-the walker (where there is no "walker").
+the walker, and while it holds the average, the slot "average" the anchor (where there is no
+"walker").
 """
 
 import math
@@ -25,6 +28,7 @@ from torch import Tensor
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._tensors import copy_, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check
+from widevalley.optim.readout import as_readout
 
 _LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
 
@@ -36,14 +40,15 @@ class AnchoredOptimizer(CheckedOptimizer):
     Subclasses say how the walkers of a group move and how its anchors do.
     """
 
-    _clock: ClassVar = {"inner_step": 0, "outer_step": 0, "at_anchor": False}
+    _clock: ClassVar = {
+        "inner_step": 0,
+        "outer_step": 0,
+        "at_anchor": False,
+        "at_average": False,
+    }
     _entries: ClassVar[tuple[str, ...]] = (
-        "anchor",
-        "mean",
-        "walker",
-        "initialized",
-        "active",
-        "at_anchor",
+        *("anchor", "mean", "walker", "average"),
+        *("initialized", "active", "at_anchor", "at_average"),
     )
 
     @abstractmethod
@@ -64,8 +69,19 @@ class AnchoredOptimizer(CheckedOptimizer):
             self._set_clock(inner_step=inner)
             return
         self._move_anchors(moving)
+        self._read_out(moving)
         self._restart_walks(moving)
         self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
+
+    def _read_out(self, groups: list[Group]) -> None:
+        """average <- (1 - c) average + c x, c the weight of this anchor."""
+        for group in groups:
+            states = [s for _, s in self._walked(group) if "average" in s]
+            if group["readout"] is not None and states:
+                averages = [local_real_view(state["average"]) for state in states]
+                anchors = [local_real_view(state["anchor"]) for state in states]
+                weight = as_readout(group["readout"])(group["outer_step"] + 1)
+                torch._foreach_lerp_(averages, anchors, float(weight))
 
     def scope(self, group: int = 0) -> float:
         """gamma(t) of the walk in progress, for the group of this number."""
@@ -88,7 +104,7 @@ class AnchoredOptimizer(CheckedOptimizer):
                     continue  # it waits for the next walk
                 _adopt(p, state)
             if state["at_anchor"]:  # frozen while it held the anchor, and no longer
-                _swap(p, state)
+                _hold(p, state, anchor=False)
             state["active"] = True
             walking.append((p, state))
         return walking
@@ -116,8 +132,11 @@ class AnchoredOptimizer(CheckedOptimizer):
         self._show(anchor=not mode)
 
     def eval(self) -> None:
-        """Make the parameters hold the anchor, the weights the method stands for; idempotent."""
-        self._show(anchor=True)
+        """Make the parameters hold the weights the method stands for; idempotent.
+
+        They are the average where there is a read-out, else the anchor.
+        """
+        self._show(anchor=True, average=True)
 
     @contextmanager
     def at_anchor(self) -> Iterator[None]:
@@ -125,23 +144,35 @@ class AnchoredOptimizer(CheckedOptimizer):
 
         Evaluate and save the model here.
         """
-        before = self.param_groups[0]["at_anchor"]
-        self.eval()
+        with self._shown(average=False):
+            yield
+
+    @contextmanager
+    def at_average(self) -> Iterator[None]:
+        """Hold the read-out inside the block, the anchor where there is none; see `at_anchor`."""
+        with self._shown(average=True):
+            yield
+
+    @contextmanager
+    def _shown(self, *, average: bool) -> Iterator[None]:
+        first = self.param_groups[0]
+        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
+        self._show(anchor=True, average=average)
         try:
             yield
         finally:
-            self._show(anchor=before)
+            self._show(**before)
 
     @torch.no_grad()
-    def _show(self, *, anchor: bool) -> None:
+    def _show(self, *, anchor: bool, average: bool = False) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 state = self.state.get(p)
                 if not state or not p.requires_grad or not state["initialized"]:
                     continue
-                if state["at_anchor"] != anchor:
-                    _swap(p, self._state_of(p, group))
-        self._set_clock(at_anchor=anchor)
+                if state["at_anchor"] != anchor or state["at_average"] != average:
+                    _hold(p, self._state_of(p, group), anchor=anchor, average=average)
+        self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------
 
@@ -158,7 +189,7 @@ class AnchoredOptimizer(CheckedOptimizer):
                         state[name] = value.to(p.device, dtype)
             else:
                 state.clear()
-                state.update(initialized=False, active=False, at_anchor=False)
+                state.update(initialized=False, active=False, at_anchor=False, at_average=False)
                 state["anchor"] = p.detach().to(dtype, copy=True)
         if p.dtype == dtype and "walker" in state:
             _show_exactly(p, state)
@@ -169,6 +200,8 @@ class AnchoredOptimizer(CheckedOptimizer):
         for name in self._slots(group):
             if name not in state and name == "mean":  # averaging was 1 until now, and mu x'
                 state[name] = mean_of(p, state).detach().to(dtype, copy=True)
+            elif name not in state and name == "average":
+                state[name] = state["anchor"].clone()
             elif name not in state:
                 state[name] = torch.zeros_like(state["anchor"])
         return state
@@ -181,10 +214,12 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         """Names of the tensors that a step of this group keeps beside the anchor."""
-        return () if group["averaging"] == 1 else ("mean",)
+        mean = () if group["averaging"] == 1 else ("mean",)
+        return (*mean, "average") if group["readout"] is not None else mean
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
-        return ("anchor", "initialized", "active", "at_anchor", *self._slots(group))
+        flags = ("initialized", "active", "at_anchor", "at_average")
+        return ("anchor", *flags, *self._slots(group))
 
 
 def scope(group: Group) -> float:
@@ -205,7 +240,7 @@ def mean_of(p: Tensor, state: State) -> Tensor:
 
 def _adopt(p: Tensor, state: State) -> None:
     """Take the parameter as it is now, whatever was loaded into it since construction."""
-    names = [name for name in ("anchor", "walker", "mean") if name in state]
+    names = [name for name in ("anchor", "walker", "mean", "average") if name in state]
     copy_([state[name] for name in names], [p] * len(names))
     state["initialized"] = True
 
@@ -221,14 +256,24 @@ def _show_exactly(p: Tensor, state: State) -> None:
         state["anchor"] = walker
 
 
-def _swap(p: Tensor, state: State) -> None:
-    """Exchange what the parameter holds for the other of walker and anchor, every bit of it."""
-    state["at_anchor"] = not state["at_anchor"]
-    shown = local_real_view(p)
-    if "walker" in state:
-        shown.copy_(local_real_view(state["anchor" if state["at_anchor"] else "walker"]))
-        return
-    stored = local_real_view(state["anchor"])
-    before = shown.clone()
-    shown.copy_(stored)
-    stored.copy_(before)
+def _hold(p: Tensor, state: State, *, anchor: bool, average: bool = False) -> None:
+    """Make the parameter hold the walker, the anchor or the average; every bit stays somewhere."""
+    average = average and "average" in state
+    if "walker" in state:  # the parameter is a rounded copy of what it holds
+        held = "average" if average else "anchor" if anchor else "walker"
+        local_real_view(p).copy_(local_real_view(state[held]))
+    else:
+        if state["at_average"]:
+            _exchange(p, state["average"])
+        if state["at_anchor"] != anchor:
+            _exchange(p, state["anchor"])
+        if average:
+            _exchange(p, state["average"])
+    state.update(at_anchor=anchor, at_average=average)
+
+
+def _exchange(p: Tensor, stored: Tensor) -> None:
+    one, other = local_real_view(p), local_real_view(stored)
+    before = one.clone()
+    one.copy_(other)
+    other.copy_(before)

@@ -12,7 +12,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._repeated_noise import backward, check_parts, made_by_zero
 from widevalley.optim._tensors import check_parameter, first_elements
-from widevalley.optim._validation import SHARED, Group, check_group, check_setting
+from widevalley.optim._validation import FUNCTIONS, RATES, SHARED, Group, check_group, check_setting
 
 State = dict[str, Any]
 
@@ -78,7 +78,8 @@ class CheckedOptimizer(Optimizer, ABC):
             for name, value in group.items():
                 if name in self._own and value is not known.get(name):
                     check_setting(name, value)
-                    known[name], changed = value, True
+                    known[name] = value
+                    changed = changed or name not in RATES  # which schedulers change all the time
             if changed:
                 self._check_shared(group)
                 self._settings_changed(group)
@@ -153,13 +154,14 @@ class CheckedOptimizer(Optimizer, ABC):
     def state_dict(self) -> StateDict:
         """torch's state_dict, of plain values and tensors alone.
 
-        A schedule given as ``gamma_growth`` is left out, as torch leaves out a LambdaLR's
-        functions: construct with the same one to resume.
+        A function given as ``gamma_growth`` or ``readout`` is left out, as torch leaves out a
+        LambdaLR's: construct with the same one to resume.
         """
         packed = super().state_dict()
         for group in packed["param_groups"]:
-            if callable(group.get("gamma_growth")):
-                del group["gamma_growth"]
+            for name in FUNCTIONS:
+                if callable(group.get(name)):
+                    del group[name]
         return packed
 
     def load_state_dict(self, state_dict: StateDict) -> None:

@@ -79,6 +79,20 @@ def _check_growth(name: str, growth: Any) -> None:
     check(f"{name}(0)", factor, *at_least(0))
 
 
+def _check_readout(name: str, readout: Any) -> None:
+    if readout is None:
+        return
+    if not callable(readout):
+        text = "a decay in [0, 1), a read-out (k -> weight), or None"
+        check(name, readout, lambda d: 0 <= d < 1, text)
+        return
+    try:
+        weight = readout(1)
+    except TypeError as error:
+        raise ValueError(f"{name} must be a read-out (k -> weight), got {readout!r}") from error
+    check(f"{name}(1)", weight, lambda c: 0 < c <= 1, "in (0, 1]")
+
+
 def _check_fused(name: str, fused: Any) -> None:
     if fused not in (None, True, False):
         raise ValueError(f"{name} must be True, False or None, got {fused!r}")
@@ -104,9 +118,14 @@ CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "betas": _check_betas,
     "langevin_betas": _check_betas,
     "gamma_growth": _check_growth,
+    "readout": _check_readout,
     "fused": _check_fused,
     "noise_law": _check_law,
 }
+FUNCTIONS = ("gamma_growth", "readout")
+"""Settings that may be functions."""
+RATES = ("lr", "langevin_lr", "gamma")
+"""Settings on which nothing depends that is kept."""
 SHARED = ("langevin_steps", "seed", "worker")
 """Settings that are one for all groups."""
 

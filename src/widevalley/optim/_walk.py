@@ -118,7 +118,8 @@ class LangevinWalk(LangevinStep, AnchoredOptimizer):
         return group["fused"], True, ("anchor", *mean, *buffer)
 
     def _slots(self, group: Group) -> tuple[str, ...]:
-        return self._how(group)[2]
+        average = () if group["readout"] is None else ("average",)
+        return (*self._how(group)[2], *average)
 
     def _restart_walks(self, groups: list[Group]) -> None:
         walked = [state for group in groups for _, state in self._walked(group)]

@@ -12,6 +12,7 @@ from widevalley.optim._base import own_arguments
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group, below_one, check
 from widevalley.optim._walk import LangevinWalk
+from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
 
 
@@ -74,6 +75,9 @@ class EntropySGD(LangevinWalk):
         noise_law: "gaussian", or "two-point" for ±1, which has the same weak order and costs a
             fraction (Kloeden & Platen 1992, section 14.1).
         averaging: alpha in (0, 1], the weight of the new sample; 1 keeps no mean.
+        readout: an average of anchors that survives the walks, for `at_average` and `eval`: the
+            decay in [0, 1) of an exponential one, one of `widevalley.readout`, or None. It takes
+            4 bytes a number, and a pass every langevin_steps-th step.
         conventions: what else can be chosen, see `Conventions`.
         seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
             global generator is never touched. Replicas want different workers.
@@ -107,6 +111,7 @@ class EntropySGD(LangevinWalk):
         noise: float = 1e-4,
         noise_law: str = "gaussian",
         averaging: float = 0.75,
+        readout: float | ReadOut | None = None,
         conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,

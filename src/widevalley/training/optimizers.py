@@ -40,6 +40,8 @@ class LangevinSettings(Settings):
     """N(0, 1), or the cheaper ±1 of the same mean and variance."""
     averaging: float = 0.75
     """Weight of the newest point in the running mean of the walk, in (0, 1]."""
+    readout: float | None = None
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
 
     def arguments(self) -> dict[str, Any]:
         """As the optimizers take them, conventions in an object of their own."""
@@ -190,6 +192,8 @@ class LocalEntropySettings(Settings):
     """Thermal noise: a step of the walk adds sqrt(langevin-lr) noise N(0, 1)."""
     averaging: float = 1.0
     """Weight of the newest point in the running mean of the walk, in (0, 1]."""
+    readout: float | None = None
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
     reset_inner: bool = False
     """Start every walk with the state of its optimizer at zero."""
 
@@ -208,6 +212,7 @@ class LocalEntropySettings(Settings):
             gamma_growth=self.gamma_growth,
             noise=self.noise,
             averaging=self.averaging,
+            readout=self.readout,
             reset_inner=self.reset_inner,
             seed=seed,
         )

@@ -1,0 +1,175 @@
+"""The read-out: an average of anchors that survives the walks."""
+
+import copy
+import io
+
+import pytest
+import torch
+
+from tests.optim.optimizers import adamw, adamw_adam, entropy_adam, entropy_sgd, sgd_sgd
+from tests.optim.problems import close, mlp, same, train, weights
+from widevalley import LocalEntropy, readout
+
+BUILDS = {
+    "entropy-sgd": entropy_sgd,
+    "entropy-adam": entropy_adam,
+    "AdamW": adamw,
+    "SGD SGD": sgd_sgd,
+    "AdamW Adam": adamw_adam,
+}
+every = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+
+# the weights of anchors 1 to n, written out
+READOUTS = {
+    "exponential": (0.8, lambda n: [0.8 ** (n - k) for k in range(1, n + 1)]),
+    "uniform": (readout.Uniform(), lambda n: [1.0] * n),
+    "tail": (readout.Uniform(3), lambda n: [1.0 * (k >= min(3, n)) for k in range(1, n + 1)]),
+    "linear": (readout.PowerLaw(1.0), lambda n: [1.0 * k for k in range(1, n + 1)]),
+}
+
+
+@every
+@pytest.mark.parametrize("chosen", READOUTS)
+def test_it_is_the_weighted_mean_of_the_anchors(build, chosen):
+    setting, weighted = READOUTS[chosen]
+    model = mlp(dtype=torch.float64)
+    optimizer = build(model.parameters(), readout=setting)
+    anchors = []
+    for i in range(18):
+        train(model, optimizer, [i])
+        if i % 3 == 2:
+            with optimizer.at_anchor():
+                anchors.append(weights(model))
+            factors = weighted(len(anchors))
+            expected = [
+                sum(f * t for f, t in zip(factors, ts, strict=True)) / sum(factors)
+                for ts in zip(*anchors, strict=True)
+            ]
+            with optimizer.at_average():
+                assert close(weights(model), expected, 1e-12)
+
+
+def test_of_every_step_it_is_torchs_average_of_the_inner_optimizers_weights():
+    ours, theirs = mlp(dtype=torch.float64), mlp(dtype=torch.float64)
+    optimizer = LocalEntropy(
+        torch.optim.AdamW(ours.parameters(), lr=0.01),
+        langevin_steps=1, averaging=1.0, readout=readout.Uniform(),
+    )  # fmt: skip
+    plain = torch.optim.AdamW(theirs.parameters(), lr=0.01)
+    averaged = torch.optim.swa_utils.AveragedModel(theirs)
+    for i in range(12):
+        train(ours, optimizer, [i])
+        train(theirs, plain, [i])
+        averaged.update_parameters(theirs)
+    assert same(weights(ours), weights(theirs))
+    with optimizer.at_average():
+        assert close(weights(ours), weights(averaged), 1e-12)
+
+
+@every
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_bit_of_walker_anchor_and_average_stays(build, dtype):
+    model = mlp(dtype=dtype)
+    optimizer = build(model.parameters(), readout=0.9)
+    train(model, optimizer, range(7))
+    walker, state = weights(model), str(optimizer.state_dict())
+    with optimizer.at_anchor():
+        anchor = weights(model)
+    with optimizer.at_average():
+        average = weights(model)
+    assert not same(walker, anchor)
+    assert not same(anchor, average)
+    for _ in range(20):
+        with optimizer.at_anchor():
+            with optimizer.at_average():
+                assert same(average, weights(model))
+            assert same(anchor, weights(model))
+        optimizer.eval()
+        assert same(average, weights(model))
+        with optimizer.at_anchor():
+            assert same(anchor, weights(model))
+        assert same(average, weights(model))
+        optimizer.train()
+        assert same(walker, weights(model))
+    assert state == str(optimizer.state_dict())
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shown", ["train", "eval"])
+def test_resume_is_bit_for_bit(build, dtype, shown):
+    whole, first, second = mlp(dtype=dtype), mlp(dtype=dtype), mlp(dtype=dtype, seed=9)
+    straight = build(whole.parameters(), readout=0.9)
+    train(whole, straight, range(11))
+    optimizer, resumed = (build(m.parameters(), readout=0.9) for m in (first, second))
+    train(first, optimizer, range(5))
+    getattr(optimizer, shown)()
+    file = io.BytesIO()
+    torch.save((first.state_dict(), optimizer.state_dict()), file)
+    file.seek(0)
+    model, state = torch.load(file, weights_only=True)
+    second.load_state_dict(model)
+    resumed.load_state_dict(state)
+    resumed.train()
+    train(second, resumed, range(5, 11))
+    assert same(weights(whole), weights(second))
+    with straight.at_average(), resumed.at_average():
+        assert same(weights(whole), weights(second))
+
+
+@every
+def test_it_changes_nothing_in_training(build):
+    one, two = mlp(), mlp()
+    train(one, build(one.parameters(), readout=0.9), range(8))
+    train(two, build(two.parameters()), range(8))
+    assert same(weights(one), weights(two))
+
+
+@every
+def test_without_one_the_average_is_the_anchor(build):
+    model = mlp()
+    optimizer = build(model.parameters())
+    train(model, optimizer, range(4))
+    with optimizer.at_anchor():
+        anchor = weights(model)
+    with optimizer.at_average():
+        assert same(anchor, weights(model))
+    assert all("average" not in state for state in optimizer.state_dict()["state"].values())
+
+
+def test_turned_on_later_it_begins_there():
+    model = mlp(dtype=torch.float64)
+    optimizer = entropy_sgd(model.parameters())
+    train(model, optimizer, range(6))
+    optimizer.param_groups[0]["readout"] = 0.5
+    train(model, optimizer, range(6, 9))
+    copied = copy.deepcopy(optimizer.state_dict())
+    assert all("average" in state for state in copied["state"].values())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1.0, r"readout must be a decay in \[0, 1\), a read-out .*, or None, got 1.0"),
+        ("ema", "readout must be a decay .* got 'ema'"),
+        (lambda: 1, "readout must be a read-out"),
+        (lambda k: 2.0, r"readout\(1\) must be in \(0, 1\], got 2.0"),
+    ],
+)
+def test_a_bad_one_is_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        entropy_sgd(mlp().parameters(), readout=value)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: readout.Exponential(1.0), r"decay must be in \[0, 1\), got 1.0"),
+        (lambda: readout.Uniform(0), "start must be a whole number >= 1, got 0"),
+        (lambda: readout.PowerLaw(-1), "power must be >= 0, got -1"),
+    ],
+)
+def test_bad_weights_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
