@@ -33,6 +33,12 @@ from widevalley.valley.samplers import Chains, SGLDSampler, sample
 BETA, GAMMA = 50.0, 2.0
 SAMPLER = SGLDSampler(step_size=0.02, beta=BETA)
 WEIGHTS = 13
+TITLE = """\
+# How often 95 % intervals cover
+
+Of repeated experiments on a linear regression of 13 weights, whose truth is closed.
+`python benchmarks/calibration.py` makes this page.
+"""
 FASTER = 7
 """Repetitions of what takes no chains, as a multiple."""
 Cover = Iterable[bool]
@@ -139,7 +145,7 @@ def main() -> None:
         print(*rows[-1], flush=True)
     flags.to.mkdir(parents=True, exist_ok=True)
     table = markdown_table((["95 % intervals of", "repetitions", "cover, percent"], rows))
-    (flags.to / "calibration.md").write_text(table)
+    (flags.to / "calibration.md").write_text(f"{TITLE}\n{table}")
 
 
 if __name__ == "__main__":

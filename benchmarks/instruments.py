@@ -10,7 +10,6 @@ An entry is the relative difference from them, in the Frobenius norm; or the wor
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +35,13 @@ from widevalley.valley.entropy import laplace
 from widevalley.valley.hessian import AssembledMatrix, Curvature, assemble, fisher_diagonal
 from widevalley.valley.landscape import lines, sharpness
 
+TITLE = """\
+# Every instrument on every network
+
+Relative differences from dense float64 matrices made by loops over `torch.autograd.grad`, batches
+uneven; of Laplace's method what is beyond four standard errors. `python benchmarks/instruments.py`
+makes this page.
+"""
 GAMMA_MARGIN = 1.0
 """Of the scope of Laplace's method above minus the least eigenvalue."""
 
@@ -309,22 +315,26 @@ def _gap_of(found: Any, expected: Any) -> float:
     return gap / max(float(np.linalg.norm(expected)), 1e-300)
 
 
-def rows() -> tuple[list[str], list[list[str]]]:
-    """The table, a row a model."""
-    heads: list[str] = []
-    cells = []
+def page() -> str:
+    """The table, a row a model, and what the refusals say."""
+    heads, cells, words = ["network and loss", "weights"], [], []
     for model in ZOO:
         row = measured(model)
         heads = ["network and loss", "weights", *row]
         size = str(sum(p.numel() for p in model.build().parameters() if p.requires_grad))
-        cells.append([model.name, size, *(_said(entry) for entry in row.values())])
-    return heads, cells
+        cells.append([model.name, size, *(_cell(entry) for entry in row.values())])
+        refusals = sorted({entry for entry in row.values() if isinstance(entry, str)})
+        words += [f"- {model.name}: {refusal}" for refusal in refusals]
+    said = "\n".join(words)
+    return (
+        f"{TITLE}\n{markdown_table((heads, cells))}\nWhat is refused, in these words:\n\n{said}\n"
+    )
 
 
-def _said(entry: float | str) -> str:
+def _cell(entry: float | str) -> str:
     if isinstance(entry, str):
-        return f"refused: {entry}"
-    return "0" if entry == 0 else f"{entry:.0e}" if math.isfinite(entry) else str(entry)
+        return "refused"
+    return f"{entry:.0e}" if entry else "0"
 
 
 def main() -> None:
@@ -333,9 +343,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("results/instruments"))
     flags = parser.parse_args()
     flags.to.mkdir(parents=True, exist_ok=True)
-    table = markdown_table(rows())
-    (flags.to / "oracles.md").write_text(table)
-    print(table)
+    (flags.to / "oracles.md").write_text(page())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,11 @@ from widevalley.valley import Hessian, Objective, extreme_eigenvalues, trace
 PRODUCTS = 4
 """Of the trace; the extreme eigenvalues take as many steps."""
 VECTORS = 6
+TITLE = """\
+# Time and memory of products, beside two packages
+
+`python benchmarks/scale.py` makes this page.
+"""
 FOLDER = Path(__file__).parents[1] / "results" / "instruments"
 
 
@@ -201,7 +206,8 @@ def main() -> None:
     settings = {"cases": given.cases, "rounds": given.rounds, "threads": given.threads}
     figures = Figures.of("scale", measured, settings, torch.device("cpu"))
     figures.write(given.to / "scale.json")
-    (given.to / "scale.md").write_text(f"{table_of(measured)}\n{figures}; median of rounds.\n")
+    table = table_of(measured)
+    (given.to / "scale.md").write_text(f"{TITLE}\n{table}\n{figures}; median of rounds.\n")
     print(table_of(measured))
 
 
