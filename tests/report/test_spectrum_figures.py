@@ -11,6 +11,7 @@ FACTS = {
     "optimizer": "adam",
     "judged": ["error, %", 2.41],
     "loss": 0.0773,
+    "dtype": "float64",
     "seconds": 90.0,
     "peak_bytes": 3 * 2**30,
 }

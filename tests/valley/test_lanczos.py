@@ -96,6 +96,10 @@ def test_the_smoothed_density_integrates_to_one():
     density = spectral_density(matrix_of(like_a_network()), steps=30, probes=4)
     grid = np.linspace(-3, 14, 20_000)
     assert np.trapezoid(density.smoothed(grid, 0.1), grid) == pytest.approx(1, abs=1e-6)
+    each = density.smoothed_each(grid, 0.1)
+    assert each.shape == (4, len(grid))
+    np.testing.assert_allclose(np.trapezoid(each, grid, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(each.mean(axis=0), density.smoothed(grid, 0.1))
 
 
 @pytest.mark.slow

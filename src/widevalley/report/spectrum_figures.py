@@ -74,10 +74,10 @@ def _histogram(axes: Axes, spectrum: Spectrum) -> None:
     plain(axes, "eigenvalue", "eigenvalues in a bin")
     reach = NEAR_ZERO * np.abs(values).max()
     # Most values are in the one bin at zero and the negative ones in no bin one can see.
-    _inset(axes, (0.36, 0.58, 0.27, 0.38), "around zero", values[np.abs(values) <= reach])
+    _inset(axes, (0.34, 0.58, 0.26, 0.38), "around zero", values[np.abs(values) <= reach])
     negative = values[values < -reach / BINS]
     if len(negative):
-        _inset(axes, (0.7, 0.58, 0.27, 0.38), "negative", negative)
+        _inset(axes, (0.71, 0.58, 0.26, 0.38), "negative", negative)
 
 
 def _inset(
@@ -86,6 +86,8 @@ def _inset(
     inset = axes.inset_axes(place)
     inset.hist(values, bins=BINS // 2, color=BLUE, log=True)
     inset.set_title(title, fontsize="small")
+    inset.set_xlabel("eigenvalue", fontsize="x-small", labelpad=1)
+    inset.set_ylabel("in a bin", fontsize="x-small", labelpad=1)
     inset.tick_params(labelsize="x-small")
     inset.locator_params(axis="x", nbins=3)
 
@@ -102,8 +104,20 @@ def _ranks(axes: Axes, spectrum: Spectrum) -> None:
     axes.set_yscale("log")
     # Rounding makes values of any size below; fourteen decades are what float64 can tell.
     largest = np.abs(spectrum.values).max()
-    axes.set_ylim(largest * 1e-14, largest * 3)
-    axes.legend(frameon=False, loc="lower left")
+    axes.set_ylim(largest * 1e-17, largest * 3)
+    if "dtype" in spectrum.facts:
+        # Eigenvalues below the rounding of the largest are noise, of either sign.
+        floor = largest * np.finfo(spectrum.facts["dtype"]).eps
+        axes.axhline(floor, color=GREY, linewidth=0.8)
+        axes.annotate(
+            f"rounding of {spectrum.facts['dtype']}",
+            (0.02, floor),
+            (0, 2),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize="x-small",
+        )
+    axes.legend(frameon=False, loc="center left")
     plain(axes, "rank", "magnitude of the eigenvalue")
 
 
@@ -117,8 +131,18 @@ def draw_density(file: Path) -> list[Path]:
     above, below = made.subplots(2, 1, sharex=True, height_ratios=(1.4, 1))
     curve = density.smoothed(grid, width)
     above.plot(grid, curve, color=BLUE)
+    each = density.smoothed_each(grid, width)
+    lightest = curve.max() * 1e-8
+    above.fill_between(
+        grid,
+        each.min(axis=0).clip(lightest),
+        each.max(axis=0).clip(lightest),
+        color=BLUE,
+        alpha=0.25,
+        linewidth=0,
+    )
     above.set_yscale("log")
-    above.set_ylim(curve.max() * 1e-8, curve.max() * 2)
+    above.set_ylim(lightest, curve.max() * 2)
     plain(above, "", "eigenvalues per unit, share")
     weights = (density.weights / len(density.weights)).ravel()
     shown = weights > LIGHTEST
@@ -127,7 +151,10 @@ def draw_density(file: Path) -> list[Path]:
     below.set_ylim(LIGHTEST, 1)
     plain(below, "eigenvalue", "weight of a Ritz value")
     probes, steps = density.values.shape
-    text = f"{probes} probes of {steps} Lanczos steps; the curve's Gaussians are {width:.2g} wide"
+    text = (
+        f"{probes} probes of {steps} Lanczos steps, the band from the least to the greatest of "
+        f"them; the curve's Gaussians are {width:.2g} wide"
+    )
     caption(made, text)
     return save(made, file)
 

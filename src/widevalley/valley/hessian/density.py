@@ -75,11 +75,17 @@ class Density:
 
     def smoothed(self, grid: np.ndarray, width: float) -> np.ndarray:
         """The density on a grid, each Ritz value blurred to a Gaussian of this standard width."""
-        fractions = (self.weights / len(self.weights)).ravel()
-        z = (grid[:, None] - self.values.ravel()) / width
-        kernel = np.exp(-0.5 * z**2) / (width * math.sqrt(2 * math.pi))
-        blurred: np.ndarray = kernel @ fractions
-        return blurred
+        mean: np.ndarray = self.smoothed_each(grid, width).mean(axis=0)
+        return mean
+
+    def smoothed_each(self, grid: np.ndarray, width: float) -> np.ndarray:
+        """The same of every probe alone, (probes, points): how far it depends on the draw."""
+        curves = []
+        for values, weights in zip(self.values, self.weights, strict=True):
+            z = (grid[:, None] - values) / width
+            kernel = np.exp(-0.5 * z**2) / (width * math.sqrt(2 * math.pi))
+            curves.append(kernel @ weights)
+        return np.array(curves)
 
 
 def spectral_density(
