@@ -100,6 +100,14 @@ def test_diverged_seeds_are_counted(folder):
     assert rows[-1][:3] == ["muon", "1", "diverged"]
 
 
+def test_methods_without_a_finished_run_are_named(folder):
+    decided = json.loads((folder / "tournament.json").read_text())
+    decided["methods"]["lookahead-adamw"] = decided["methods"]["sgd"]
+    (folder / "tournament.json").write_text(json.dumps(decided))
+    _, rows = result_cells(Tournament(folder))
+    assert rows[-1][:3] == ["lookahead-adamw", "0", "not at its end"]
+
+
 def test_report_shows_a_tournament(folder, capsys):
     assert main(["report", str(folder)]) == 0
     out = capsys.readouterr().out

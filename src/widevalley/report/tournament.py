@@ -126,6 +126,9 @@ def result_cells(played: Tournament) -> Cells:
     failed = [f.path.parent.name for f in diverged_in(played.folder)]
     empty = [""] * (len(heads) - 3)
     rows += [[name, str(failed.count(name)), "diverged", *empty] for name in dict.fromkeys(failed)]
+    shown = {row[0] for row in rows}
+    missing = [name for name in played.decided["methods"] if name not in shown]
+    rows += [[name, "0", "not at its end", *empty] for name in missing]
     return heads, rows
 
 
