@@ -1,6 +1,6 @@
 """Train neural networks so that they end in wide valleys of the loss."""
 
-from widevalley import readout, scoping
+from widevalley import gradient_point, readout, scoping
 from widevalley.optim import (
     SGLD,
     Conventions,
@@ -18,6 +18,7 @@ __all__ = [
     "EntropyAdam",
     "EntropySGD",
     "LocalEntropy",
+    "gradient_point",
     "readout",
     "recompute_batch_norm",
     "scoping",

@@ -8,6 +8,7 @@ Per parameter the state holds
     initialized  False until the parameter's first walk; till then it is its own anchor
     active       whether it took a step in the walk in progress
     average      the read-out, where there is one: an average of anchors that survives the walks
+    displaced    number of the step for whose gradient the parameter is displaced, or -1
     at_anchor    whether the parameter holds the anchor, or the average
     at_average   whether it holds the average
 
@@ -26,8 +27,10 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
-from widevalley.optim._tensors import copy_, local_real_view, state_dtype
+from widevalley.optim._noise import WORD, step_key
+from widevalley.optim._tensors import copy_, element_index, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check
+from widevalley.optim.gradient_point import BESIDE
 from widevalley.optim.readout import as_readout
 
 _LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
@@ -48,7 +51,7 @@ class AnchoredOptimizer(CheckedOptimizer):
     }
     _entries: ClassVar[tuple[str, ...]] = (
         *("anchor", "mean", "walker", "average"),
-        *("initialized", "active", "at_anchor", "at_average"),
+        *("initialized", "active", "displaced", "at_anchor", "at_average"),
     )
 
     @abstractmethod
@@ -62,16 +65,46 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _step(self, moving: list[Group]) -> None:
         if moving[0]["at_anchor"]:
             raise RuntimeError("the parameters hold the anchor: call train() before step()")
+        for group in moving:
+            if group["gradient_point"] is not None:
+                self._displace(group, back=True)
         self._walk(moving)
         first = self.param_groups[0]
         inner = first["inner_step"] + 1
         if inner < first["langevin_steps"]:
             self._set_clock(inner_step=inner)
-            return
-        self._move_anchors(moving)
-        self._read_out(moving)
-        self._restart_walks(moving)
-        self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
+        else:
+            self._move_anchors(moving)
+            self._read_out(moving)
+            self._restart_walks(moving)
+            self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
+        for group in moving:
+            if group["gradient_point"] is not None:
+                self._displace(group)
+
+    def _displace(self, group: Group, *, back: bool = False) -> None:
+        """Move the parameters from the walker to where the next gradient is taken, or back."""
+        now = group["outer_step"] * group["langevin_steps"] + group["inner_step"]
+        for p in group["params"]:
+            state = self.state.get(p)
+            if not state or not state["initialized"] or not p.requires_grad:
+                continue
+            count = state["displaced"] if back else now
+            if count >= 0:
+                self._displace_one(p, state, group, count, -1 if back else 1)
+            state["displaced"] = -1 if back else now
+
+    def _displace_one(self, p: Tensor, state: State, group: Group, count: int, by: int) -> None:
+        shown, anchor = local_real_view(p), local_real_view(state["anchor"])
+        if "walker" in state:  # the parameter is a rounded copy of what it shows, made anew
+            shown.copy_(local_real_view(state["walker"]))
+            if by < 0:
+                return
+        first = self._first_elements()[p]
+        key = step_key(group["seed"], group["worker"], count, 0, BESIDE + first // WORD)
+        added = group["gradient_point"](anchor, key, element_index(p, first), count)
+        if added is not None:
+            shown.add_(added.to(shown.dtype), alpha=by)
 
     def _read_out(self, groups: list[Group]) -> None:
         """average <- (1 - c) average + c x, c the weight of this anchor."""
@@ -172,6 +205,8 @@ class AnchoredOptimizer(CheckedOptimizer):
                     continue
                 if state["at_anchor"] != anchor or state["at_average"] != average:
                     _hold(p, self._state_of(p, group), anchor=anchor, average=average)
+                    if "walker" in state and not anchor and state["displaced"] >= 0:
+                        self._displace_one(p, state, group, state["displaced"], 1)
         self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------
@@ -189,7 +224,8 @@ class AnchoredOptimizer(CheckedOptimizer):
                         state[name] = value.to(p.device, dtype)
             else:
                 state.clear()
-                state.update(initialized=False, active=False, at_anchor=False, at_average=False)
+                state.update(initialized=False, active=False, displaced=-1)
+                state.update(at_anchor=False, at_average=False)
                 state["anchor"] = p.detach().to(dtype, copy=True)
         if p.dtype == dtype and "walker" in state:
             _show_exactly(p, state)
@@ -218,7 +254,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         return (*mean, "average") if group["readout"] is not None else mean
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
-        flags = ("initialized", "active", "at_anchor", "at_average")
+        flags = ("initialized", "active", "displaced", "at_anchor", "at_average")
         return ("anchor", *flags, *self._slots(group))
 
 

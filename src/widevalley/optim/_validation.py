@@ -93,6 +93,11 @@ def _check_readout(name: str, readout: Any) -> None:
     check(f"{name}(1)", weight, lambda c: 0 < c <= 1, "in (0, 1]")
 
 
+def _check_point(name: str, point: Any) -> None:
+    if point is not None and not callable(point):
+        raise ValueError(f"{name} must be a gradient point or None, got {point!r}")
+
+
 def _check_fused(name: str, fused: Any) -> None:
     if fused not in (None, True, False):
         raise ValueError(f"{name} must be True, False or None, got {fused!r}")
@@ -119,10 +124,11 @@ CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "langevin_betas": _check_betas,
     "gamma_growth": _check_growth,
     "readout": _check_readout,
+    "gradient_point": _check_point,
     "fused": _check_fused,
     "noise_law": _check_law,
 }
-FUNCTIONS = ("gamma_growth", "readout")
+FUNCTIONS = ("gamma_growth", "readout", "gradient_point")
 """Settings that may be functions."""
 RATES = ("lr", "langevin_lr", "gamma")
 """Settings on which nothing depends that is kept."""

@@ -12,6 +12,7 @@ from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import LangevinWalk
 from widevalley.optim.entropy_sgd import PAPER, Conventions
+from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
 
@@ -36,8 +37,8 @@ class EntropyAdam(LangevinWalk):
         eps: added to the root of the second moment, >= 0, in both loops.
         langevin_betas: decay of the walk's moments, each in [0, 1), or None for momentum.
         weight_decay, langevin_steps, langevin_lr, langevin_momentum, gamma, gamma_growth, noise,
-        noise_law, averaging, readout, conventions, seed, worker, maximize, fused: as for
-            `EntropySGD`.
+        noise_law, averaging, readout, gradient_point, conventions, seed, worker, maximize, fused:
+            as for `EntropySGD`.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -71,6 +72,7 @@ class EntropyAdam(LangevinWalk):
         noise_law: str = "gaussian",
         averaging: float = 0.75,
         readout: float | ReadOut | None = None,
+        gradient_point: GradientPoint | None = None,
         conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,

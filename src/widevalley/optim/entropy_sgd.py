@@ -12,6 +12,7 @@ from widevalley.optim._base import own_arguments
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group, below_one, check
 from widevalley.optim._walk import LangevinWalk
+from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
 
@@ -78,6 +79,8 @@ class EntropySGD(LangevinWalk):
         readout: an average of anchors that survives the walks, for `at_average` and `eval`: the
             decay in [0, 1) of an exponential one, one of `widevalley.readout`, or None. It takes
             4 bytes a number, and a pass every langevin_steps-th step.
+        gradient_point: where the gradient is taken beside the walker, one of
+            `widevalley.gradient_point`, or None for the walker itself.
         conventions: what else can be chosen, see `Conventions`.
         seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
             global generator is never touched. Replicas want different workers.
@@ -112,6 +115,7 @@ class EntropySGD(LangevinWalk):
         noise_law: str = "gaussian",
         averaging: float = 0.75,
         readout: float | ReadOut | None = None,
+        gradient_point: GradientPoint | None = None,
         conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,

@@ -17,6 +17,7 @@ from widevalley.optim._nested import NestedOptimizers, parameters_of
 from widevalley.optim._tensors import copy_, local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import How, LangevinStep
+from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
 
@@ -53,8 +54,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         inner: an optimizer; do not step it yourself.
         outer: None, or another one over the same parameters.
         outer_lr, outer_momentum, outer_nesterov: of the anchor's step where there is no ``outer``.
-        langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, readout, seed, worker: as
-            for `EntropySGD`.
+        langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, readout, gradient_point,
+        seed, worker: as for `EntropySGD`.
         scale_by_gamma: multiply the pseudo-gradient by gamma.
         reset_inner: start every walk with a fresh state of inner's.
 
@@ -84,6 +85,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         noise_law: str = "gaussian",
         averaging: float = 0.75,
         readout: float | ReadOut | None = None,
+        gradient_point: GradientPoint | None = None,
         scale_by_gamma: bool = False,
         reset_inner: bool = False,
         seed: int = 0,
