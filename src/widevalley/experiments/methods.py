@@ -25,6 +25,7 @@ from widevalley.training import (
     ScheduleFreeSGDSettings,
     SGDAverageSettings,
     SGDSettings,
+    SmoothedAdamWSettings,
 )
 
 Scale = Literal["log", "linear", "log of 1 - x", "one of"]
@@ -118,6 +119,15 @@ METHODS: dict[str, Method] = {
             ),
         ),
         Method(LocalEntropyAdamWSettings(), (*_INNER, *_WALK, *_OUTER), anneals="walk_schedule"),
+        Method(
+            SmoothedAdamWSettings(),
+            (
+                *_INNER,
+                _log("smoothing", 0.01, 0.5),
+                Parameter("optimizer.readout", "log of 1 - x", (0.5, 0.99)),
+            ),
+            anneals="walk_schedule",
+        ),
         Method(MuonSettings(), _ADAMW),
         Method(MuonAverageSettings(), (*_ADAMW, *_AVERAGE)),
         Method(LocalEntropyMuonSettings(), (*_INNER, *_WALK, *_OUTER), anneals="walk_schedule"),

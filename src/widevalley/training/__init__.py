@@ -18,6 +18,7 @@ from widevalley.training.optimizers import (
     OptimizerSettings,
     SGDSettings,
     SGLDSettings,
+    SmoothedAdamWSettings,
 )
 from widevalley.training.peers import (
     AdamWAverageSettings,
@@ -71,6 +72,7 @@ __all__ = [
     "SGLDSettings",
     "ScheduleFreeAdamWSettings",
     "ScheduleFreeSGDSettings",
+    "SmoothedAdamWSettings",
     "Task",
     "Words",
     "environment_facts",

@@ -10,10 +10,21 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from widevalley.optim import SGLD, Conventions, EntropyAdam, EntropySGD, LocalEntropy
+from widevalley.optim import (
+    SGLD,
+    Conventions,
+    EntropyAdam,
+    EntropySGD,
+    LocalEntropy,
+    gradient_point,
+)
 from widevalley.training.peers import PeerSettings
 from widevalley.training.settings import Settings
 from widevalley.training.wrappers import MuonWithAdamW
+
+
+def _smoothing(sigma: float) -> gradient_point.GradientPoint | None:
+    return gradient_point.Smoothing(sigma) if sigma else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +53,16 @@ class LangevinSettings(Settings):
     """Weight of the newest point in the running mean of the walk, in (0, 1]."""
     readout: float | None = None
     """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+    smoothing: float = 0.0
+    """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
+    a row; 0 takes it at the walker."""
 
     def arguments(self) -> dict[str, Any]:
         """As the optimizers take them, conventions in an object of their own."""
         plain = asdict(self)
         names = ("langevin_nesterov", "reset_momentum")
         conventions = Conventions(**{name: plain.pop(name) for name in names})
+        plain["gradient_point"] = _smoothing(plain.pop("smoothing"))
         return {**plain, "conventions": conventions}
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
@@ -194,6 +209,9 @@ class LocalEntropySettings(Settings):
     """Weight of the newest point in the running mean of the walk, in (0, 1]."""
     readout: float | None = None
     """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+    smoothing: float = 0.0
+    """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
+    a row; 0 takes it at the walker."""
     reset_inner: bool = False
     """Start every walk with the state of its optimizer at zero."""
 
@@ -213,6 +231,7 @@ class LocalEntropySettings(Settings):
             noise=self.noise,
             averaging=self.averaging,
             readout=self.readout,
+            gradient_point=_smoothing(self.smoothing),
             reset_inner=self.reset_inner,
             seed=seed,
         )
@@ -245,6 +264,21 @@ class LocalEntropyAdamWSettings(LocalEntropySettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SmoothedAdamWSettings(LocalEntropyAdamWSettings):
+    """AdamW whose gradient is taken beside the weights, in walks with a read-out."""
+
+    name: ClassVar[str] = "smoothed-adamw"
+
+    langevin_steps: int = 10
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    readout: float | None = 0.9
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+    smoothing: float = 0.1
+    """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
+    a row; 0 takes it at the walker."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalEntropyMuonSettings(LocalEntropySettings):
     """LocalEntropy with walks of Muon, and of AdamW for what Muon is not for."""
 
@@ -270,6 +304,7 @@ OptimizerSettings = (
     | AdamSettings
     | SGLDSettings
     | LocalEntropyAdamWSettings
+    | SmoothedAdamWSettings
     | LocalEntropyMuonSettings
     | PeerSettings
 )
