@@ -202,13 +202,14 @@ def main() -> None:
     if given.peak:
         print_peak(*given.peak)
         return
-    measured = [row for case in given.cases for row in measure(case, given.rounds)]
-    settings = {"cases": given.cases, "rounds": given.rounds, "threads": given.threads}
-    figures = Figures.of("scale", measured, settings, torch.device("cpu"))
-    figures.write(given.to / "scale.json")
-    table = table_of(measured)
-    (given.to / "scale.md").write_text(f"{TITLE}\n{table}\n{figures}; median of rounds.\n")
-    print(table_of(measured))
+    measured: list[Row] = []
+    for case in given.cases:
+        measured += measure(case, given.rounds)
+        settings = {"cases": given.cases, "rounds": given.rounds, "threads": given.threads}
+        figures = Figures.of("scale", measured, settings, torch.device("cpu"))
+        figures.write(given.to / "scale.json")
+        table = table_of(measured)
+        (given.to / "scale.md").write_text(f"{TITLE}\n{table}\n{figures}; median of rounds.\n")
 
 
 if __name__ == "__main__":

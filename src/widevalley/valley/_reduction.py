@@ -152,11 +152,11 @@ def _check_mean(objective: Objective, k: int, outputs: Any, loss: float, count: 
     rounding = _rounding(objective.dtype) * (abs(loss) + abs(left) + abs(right))
     if abs(loss * (a + b) - (a * left + b * right)) <= rounding * (a + b):
         return
-    told = f"of batches[{k}] it is {loss:.6g}, of two parts of it {left:.6g} and {right:.6g}"
+    values = f"of batches[{k}] it is {loss:.6g}, of two parts of it {left:.6g} and {right:.6g}"
     if abs(loss - left - right) <= rounding:
-        raise ValueError(f"loss: adds over samples ({told}); must be the mean of a batch")
+        raise ValueError(f"loss: adds over samples ({values}); must be the mean of a batch")
     raise ValueError(
-        f"loss: is not the mean that batch_weight says ({told}, with weights {a:g} and {b:g}); "
+        f"loss: is not the mean that batch_weight says ({values}, with weights {a:g} and {b:g}); "
         "give batch_weight=, what the mean of a batch is divided by, from its targets: for class "
         "weights w and an ignored index i, lambda t: float(w[t[t != i]].sum())"
     )

@@ -18,7 +18,7 @@ from widevalley.valley.objective import Progress
 CHECK_EVERY = 10
 """Steps between checks of the bounds."""
 MEMORY = 4 * GIB
-"""Bytes of vectors, unless told."""
+"""Bytes of vectors by default."""
 SPARE = 4
 """Vectors beside those asked for, at both ends together, that a restart needs to be of use."""
 

@@ -15,7 +15,7 @@ from widevalley.valley.hessian.operators import SymmetricOperator
 from widevalley.valley.objective import Progress
 
 MEMORY = 4 * GIB
-"""Bytes of vectors, unless told."""
+"""Bytes of vectors by default."""
 
 
 def trace(
