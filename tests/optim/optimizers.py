@@ -94,3 +94,12 @@ OPTIMIZERS = [
     OptimizerInfo("sgld", lambda p, **s: SGLD(p, **{"lr": 0.1, "noise": 0.1, **s}), anchored=False),
 ]
 ANCHORED = [info for info in OPTIMIZERS if info.anchored]
+
+BUILDS = {
+    "entropy-sgd": entropy_sgd,
+    "entropy-adam": entropy_adam,
+    "AdamW": adamw,
+    "SGD SGD": sgd_sgd,
+    "AdamW Adam": adamw_adam,
+}
+"""Of each kind with an anchor one, by what walks and what moves the anchor."""

@@ -5,20 +5,13 @@ import io
 import pytest
 import torch
 
-from tests.optim.optimizers import adamw, adamw_adam, entropy_adam, entropy_sgd, sgd_sgd
+from tests.optim.optimizers import BUILDS, entropy_sgd
 from tests.optim.problems import Quadratic, backward, close, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy
 from widevalley.gradient_point import Smoothing
 from widevalley.optim._noise import noise, step_key
 from widevalley.optim.gradient_point import BESIDE
 
-BUILDS = {
-    "entropy-sgd": entropy_sgd,
-    "entropy-adam": entropy_adam,
-    "AdamW": adamw,
-    "SGD SGD": sgd_sgd,
-    "AdamW Adam": adamw_adam,
-}
 every = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 STEPS = 11
 

@@ -6,17 +6,10 @@ import io
 import pytest
 import torch
 
-from tests.optim.optimizers import adamw, adamw_adam, entropy_adam, entropy_sgd, sgd_sgd
+from tests.optim.optimizers import BUILDS, entropy_sgd
 from tests.optim.problems import close, mlp, same, train, weights
 from widevalley import LocalEntropy, readout
 
-BUILDS = {
-    "entropy-sgd": entropy_sgd,
-    "entropy-adam": entropy_adam,
-    "AdamW": adamw,
-    "SGD SGD": sgd_sgd,
-    "AdamW Adam": adamw_adam,
-}
 every = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
