@@ -27,10 +27,9 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
-from widevalley.optim._noise import WORD, step_key
-from widevalley.optim._tensors import copy_, element_index, local_real_view, state_dtype
+from widevalley.optim._tensors import copy_, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check
-from widevalley.optim.gradient_point import BESIDE
+from widevalley.optim.gradient_point import displace_
 from widevalley.optim.readout import as_readout
 
 _LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
@@ -85,26 +84,17 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _displace(self, group: Group, *, back: bool = False) -> None:
         """Move the parameters from the walker to where the next gradient is taken, or back."""
         now = group["outer_step"] * group["langevin_steps"] + group["inner_step"]
+        first = self._first_elements()
         for p in group["params"]:
             state = self.state.get(p)
             if not state or not state["initialized"] or not p.requires_grad:
                 continue
-            count = state["displaced"] if back else now
-            if count >= 0:
-                self._displace_one(p, state, group, count, -1 if back else 1)
-            state["displaced"] = -1 if back else now
-
-    def _displace_one(self, p: Tensor, state: State, group: Group, count: int, by: int) -> None:
-        shown, anchor = local_real_view(p), local_real_view(state["anchor"])
-        if "walker" in state:  # the parameter is a rounded copy of what it shows, made anew
-            shown.copy_(local_real_view(state["walker"]))
-            if by < 0:
-                return
-        first = self._first_elements()[p]
-        key = step_key(group["seed"], group["worker"], count, 0, BESIDE + first // WORD)
-        added = group["gradient_point"](anchor, key, element_index(p, first), count)
-        if added is not None:
-            shown.add_(added.to(shown.dtype), alpha=by)
+            if not back:
+                state["displaced"] = now
+            if state["displaced"] >= 0:
+                displace_(p, state, group, first[p], back=back)
+            if back:
+                state["displaced"] = -1
 
     def _read_out(self, groups: list[Group]) -> None:
         """average <- (1 - c) average + c x, c the weight of this anchor."""
@@ -206,7 +196,7 @@ class AnchoredOptimizer(CheckedOptimizer):
                 if state["at_anchor"] != anchor or state["at_average"] != average:
                     _hold(p, self._state_of(p, group), anchor=anchor, average=average)
                     if "walker" in state and not anchor and state["displaced"] >= 0:
-                        self._displace_one(p, state, group, state["displaced"], 1)
+                        displace_(p, state, group, self._first_elements()[p])
         self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------

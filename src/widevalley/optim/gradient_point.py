@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from widevalley.optim._noise import LAWS, Index, Key, noise
-from widevalley.optim._validation import at_least, check, switch, whole
+from widevalley.optim._base import State
+from widevalley.optim._noise import LAWS, WORD, Index, Key, noise, step_key
+from widevalley.optim._tensors import element_index, local_real_view
+from widevalley.optim._validation import Group, at_least, check, switch, whole
 
 GradientPoint = Callable[[Tensor, Key, Index, int], Tensor | None]
 """(anchor, key, numbers of its elements, count of the gradient) -> what is added, None for 0."""
@@ -59,3 +61,20 @@ class Smoothing:
 
 BESIDE = 1 << 20
 """Added to the number of a block of elements, so that this noise is not the walk's."""
+
+
+def displace_(p: Tensor, state: State, group: Group, first: int, *, back: bool = False) -> None:
+    """Add to a parameter what its gradient point adds for the step in ``state``, or take it off.
+
+    ``first`` is the number of its first element among those of all.
+    """
+    shown, anchor = local_real_view(p), local_real_view(state["anchor"])
+    if "walker" in state:  # the parameter is a rounded copy of what it shows, made anew
+        shown.copy_(local_real_view(state["walker"]))
+        if back:
+            return
+    count: int = state["displaced"]
+    key = step_key(group["seed"], group["worker"], count, 0, BESIDE + first // WORD)
+    added = group["gradient_point"](anchor, key, element_index(p, first), count)
+    if added is not None:
+        shown.add_(added.to(shown.dtype), alpha=-1 if back else 1)
