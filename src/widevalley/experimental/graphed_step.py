@@ -10,7 +10,7 @@ from torch import Tensor
 
 from widevalley.optim import _kernel_gpu
 from widevalley.optim._algorithm import Points
-from widevalley.optim._kernel import available, told
+from widevalley.optim._kernel import available, kernel_arguments
 from widevalley.optim._noise import step_key
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import LangevinWalk, Walkers
@@ -18,7 +18,7 @@ from widevalley.optim._walk import LangevinWalk, Walkers
 REHEARSALS = 3
 """Ordinary steps before a capture: what is compiled, chosen or allocated once is so then."""
 ROW = 112
-"""Bytes of what a kernel is told at most: four int32 and twelve float64."""
+"""Bytes of a kernel's arguments at most: four int32 and twelve float64."""
 
 Work = Callable[[], Tensor]
 Inputs = tuple[Tensor, ...]
@@ -91,13 +91,13 @@ class ToldWalk:
                     torch._foreach_copy_(w.params, w.views)
 
     def tell(self) -> None:
-        """Write what the kernels of the step that comes are told; the host waits for nothing."""
+        """Write the arguments of the kernels of the step that comes; the host waits for nothing."""
         if self._kernels:
             rows = torch.cat([_bytes(t) for kernel in self._kernels for t in self._told(*kernel)])
             self._memory[: self._taken].copy_(rows, non_blocking=True)
 
     def _place(self, group: Group, w: Points) -> list[Tensor]:
-        """Where a kernel finds what it is told."""
+        """Where a kernel finds its arguments."""
         self._kernels.append((group, w))
         places = []
         for t in self._told(group, w):
@@ -108,7 +108,7 @@ class ToldWalk:
 
     def _told(self, group: Group, w: Points) -> tuple[Tensor, Tensor]:
         clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
-        return told(w, self._optimizer._settings(group), step_key(*clock, w.block))
+        return kernel_arguments(w, self._optimizer._settings(group), step_key(*clock, w.block))
 
 
 def _bytes(t: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class GraphedStep:
     A call does what ``optimizer.zero_grad(); compute(x, y); optimizer.step()`` does, with the same
     noise. Off a GPU it is just that, and so are the first three calls; the fourth captures a graph,
     which those after it repeat. lr, gamma and all schedules may change from step to step: what a
-    step is told lies in the device's memory and is written anew before each. Inputs of another
+    step is given lies in the device's memory and is written anew before each. Inputs of another
     shape, as the last batch of an epoch, take an ordinary step. After a change of what a step
     consists of (a group's lr becomes or leaves 0, noise or momentum appears, a state is loaded) it
     is captured anew.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from widevalley.experiments.character_gpt import GPT_1M, SMALL_GPT
 from widevalley.experiments.charlstm import CHARLSTM
 from widevalley.experiments.digits import DIGITS
-from widevalley.experiments.gpt import GPT_1M, SMALL_GPT
 from widevalley.experiments.harder_mnist import (
     HELD_OUT,
     MNIST_1000,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from widevalley.experiments.allcnn import ALLCNN
+from widevalley.experiments.character_gpt import GPT_1M, SMALL_GPT
 from widevalley.experiments.charlstm import CHARLSTM
 from widevalley.experiments.digits import DIGITS
-from widevalley.experiments.gpt import GPT_1M, SMALL_GPT
 from widevalley.experiments.harder_mnist import MNIST_1000, MNIST_NOISE
 from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC

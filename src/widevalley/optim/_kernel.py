@@ -1,7 +1,7 @@
 """The Langevin step as one kernel: each number is read and written once, noise stays in registers.
 
 At the first step that asks for it, a C++ compiler makes it for processors (`_kernel_cpu`),
-torch.compile for GPUs (`_kernel_gpu`). Rates and keys are told in tensors, so that schedules make
+torch.compile for GPUs (`_kernel_gpu`). Rates and keys go in as tensors, so that schedules make
 nothing anew.
 """
 
@@ -85,7 +85,7 @@ def fused_langevin_(w: Points, s: Langevin, key: Key) -> None:
     index = w.index if law and isinstance(w.index, Tensor) else None
     step_ = (_kernel_cpu if kind == "cpu" else _kernel_gpu).step_
     try:
-        step_(points, index, law, *told(w, s, key))
+        step_(points, index, law, *kernel_arguments(w, s, key))
     except (OSError, RuntimeError, SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)  # of a compiler, or of torch's
         raise KernelError(said.strip().partition("\n")[0]) from error
@@ -95,7 +95,7 @@ def fused_langevin_(w: Points, s: Langevin, key: Key) -> None:
     )
 
 
-def told(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
+def kernel_arguments(w: Points, s: Langevin, key: Key) -> tuple[Tensor, Tensor]:
     """What changes from step to step, in the host's memory.
 
     The key and the first element's number, int32; what multiplies what in `_step`.

@@ -60,7 +60,7 @@ def step_(
     integers: Tensor,
     numbers: Tensor,
 ) -> None:
-    """The step of walker, gradient, anchor, mean and buffer, told what `told` returns.
+    """The step of walker, gradient, anchor, mean and buffer, by what `kernel_arguments` returns.
 
     Raises OSError or subprocess.SubprocessError where the kernel cannot be made, nothing written.
     """
@@ -89,18 +89,18 @@ def _compiled(*variant: str | int) -> Callable[..., None]:
 def _library(command: list[str]) -> ctypes.CDLL:
     """What the command makes of the source, from the cache where it is there."""
     depends = repr((sys.platform, command)).encode() + SOURCE.read_bytes()
-    kept = cache_folder() / f"langevin-{hashlib.sha256(depends).hexdigest()[:20]}.so"
-    if kept.exists():
-        return ctypes.CDLL(str(kept))
+    cached = cache_folder() / f"langevin-{hashlib.sha256(depends).hexdigest()[:20]}.so"
+    if cached.exists():
+        return ctypes.CDLL(str(cached))
     with TemporaryDirectory() as folder:
-        made = Path(folder, kept.name)
+        made = Path(folder, cached.name)
         command = [*command, str(SOURCE), "-o", str(made)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         with suppress(OSError):  # without a cache it is made anew by every process
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            part = shutil.copy(made, kept.with_suffix(f".{os.getpid()}"))
-            os.replace(part, kept)
-        return ctypes.CDLL(str(kept if kept.exists() else made))
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            part = shutil.copy(made, cached.with_suffix(f".{os.getpid()}"))
+            os.replace(part, cached)
+        return ctypes.CDLL(str(cached if cached.exists() else made))
 
 
 def cache_folder() -> Path:

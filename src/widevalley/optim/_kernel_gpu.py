@@ -29,7 +29,7 @@ def step_(
     integers: Tensor,
     numbers: Tensor,
 ) -> None:
-    """The step of walker, gradient, anchor, mean and buffer, told what `told` returns.
+    """The step of walker, gradient, anchor, mean and buffer, by what `kernel_arguments` returns.
 
     Raises RuntimeError where the kernel cannot be made, nothing written.
     """
@@ -39,8 +39,8 @@ def step_(
     flat = [None if t is None else t.view(-1) for t in points]
     kinds = [None if t is None else t.dtype for t in (*points, index)]
     kernel = _compiled(law, device.type, walker.numel() == 1, *kinds)
-    told = (t.to(device, non_blocking=True) for t in (integers, numbers))
-    kernel(*flat, index, *told, law)
+    arguments = (t.to(device, non_blocking=True) for t in (integers, numbers))
+    kernel(*flat, index, *arguments, law)
 
 
 @cache

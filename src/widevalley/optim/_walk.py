@@ -69,10 +69,10 @@ class LangevinStep(CheckedOptimizer):
         """Who takes this step and who of them together, made anew where that has changed."""
         known: dict[int, Walkers] = self.__dict__.setdefault("_known_walkers", {})
         walkers, walking, how = known.get(id(group)), self._walking(group), self._how(group)
-        if walkers is not None and walkers.how == how and len(walking) == len(walkers.who):
-            for (p, state), (q, dtype, kept) in zip(walking, walkers.who, strict=True):
+        if walkers is not None and walkers.how == how and len(walking) == len(walkers.members):
+            for (p, state), (q, dtype, slot) in zip(walking, walkers.members, strict=True):
                 same = p is q and p.dtype is dtype
-                if not same or state.get("anchor", state.get("walker")) is not kept:
+                if not same or state.get("anchor", state.get("walker")) is not slot:
                     break  # a state was loaded or converted
             else:
                 return walkers
@@ -155,7 +155,7 @@ class Walkers:
                 self.parts.append(OnItsOwn(p, state, slots, first[p], in_memory=any(self.fused)))
         for members in together.values():
             self.parts.append(FlatBuffers(members, slots, first))
-        self.who = [(p, p.dtype, s.get("anchor", s.get("walker"))) for p, s in walking]
+        self.members = [(p, p.dtype, s.get("anchor", s.get("walker"))) for p, s in walking]
 
 
 class FlatBuffers:
@@ -174,9 +174,9 @@ class FlatBuffers:
         self._flat: dict[str, Tensor] = {}
         for name in (*slots, "walker"):
             if name in members[0][1]:
-                kept = [state[name] for _, state in members]
-                self._flat[name] = flatten_dense_tensors(kept)
-                views = unflatten_dense_tensors(self._flat[name], kept)
+                tensors = [state[name] for _, state in members]
+                self._flat[name] = flatten_dense_tensors(tensors)
+                views = unflatten_dense_tensors(self._flat[name], tensors)
                 for (_, state), view in zip(members, views, strict=True):
                     state[name] = view
         self._gathers = "walker" not in self._flat  # the parameters themselves are the walker
@@ -226,14 +226,14 @@ class OnItsOwn:
         """The parameter and its gradient as they are now, beside its state."""
         p, state = self._p, self._state
         shown, walker = self._view(p), self._view(state.get("walker", p))
-        kept = {name: self._view(state[name]) for name in self._slots}
+        slots = {name: self._view(state[name]) for name in self._slots}
         assert p.grad is not None
         return Points(
             walker,
             self._view(p.grad),
-            kept.get("anchor", walker),
-            kept.get("mean"),
-            kept.get("langevin_buffer"),
+            slots.get("anchor", walker),
+            slots.get("mean"),
+            slots.get("langevin_buffer"),
             self._index,
             self._block,
             [shown] if "walker" in state else [],

@@ -34,7 +34,7 @@ from widevalley.report.spectrum_figures import (
 )
 from widevalley.report.table import markdown_table, rich_table, run_cells
 from widevalley.report.theory_page import write_theory
-from widevalley.report.tournament import tournament_cells, write_tournament
+from widevalley.report.tournament_table import tournament_cells, write_tournament
 from widevalley.report.trials import trial_table
 
 __all__ = [
