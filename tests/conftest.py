@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,11 @@ import torch
 
 torch.set_num_threads(1)
 
+# Beside torch's CPU build the import of torchvision fails, in whichever package tries it first; no
+# test needs it, and packages do without where they find none.
+sys.modules.setdefault("torchvision", None)
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-
-
-def pytest_collection_modifyitems(items):
-    """Count what compiles a kernel, which takes seconds, among the slow."""
-    for item in items:
-        if "callspec" in dir(item) and item.callspec.params.get("way") == "fused":
-            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item):

@@ -55,7 +55,7 @@ def test_a_step_is_asked_to_stop_when_its_time_is_over(monkeypatch, session, tmp
         "except KeyboardInterrupt:\n    pathlib.Path('{}').touch()"
     )
     file = tmp_path / "asked"
-    assert not session.take(Step("long", [*PYTHON, script.format(file)], 2 / 60))
+    assert not session.take(Step("long", [*PYTHON, script.format(file)], 10 / 60))
     assert file.exists()
     monkeypatch.setattr(gpu, "GRACE", 0.2)
     deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
