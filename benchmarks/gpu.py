@@ -144,7 +144,13 @@ def run(command: list[str], most: float, log: IO[str], rehearse: bool) -> str:
     if rehearse:
         env["CUDA_VISIBLE_DEVICES"] = ""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=env,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        preexec_fn=_hear_interrupts,
     )
     try:
         return "done" if process.wait(most) == 0 else "failed"
@@ -154,6 +160,11 @@ def run(command: list[str], most: float, log: IO[str], rehearse: bool) -> str:
     except KeyboardInterrupt:
         stop(process)
         raise
+
+
+def _hear_interrupts() -> None:
+    """What was begun in the background by a shell ignores Ctrl-C, and so would all it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
