@@ -31,8 +31,7 @@ from widevalley.optim._tensors import copy_, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check
 from widevalley.optim.gradient_point import displace_
 from widevalley.optim.readout import as_readout
-
-_LARGEST_EXPONENT = 700.0  # exp of more is no float; the walk caps its pull long before
+from widevalley.optim.scoping import LARGEST_EXPONENT
 
 
 class AnchoredOptimizer(CheckedOptimizer):
@@ -255,7 +254,7 @@ def scope(group: Group) -> float:
         factor = growth(t)
         check(f"gamma_growth({t})", factor, *at_least(0))
         return float(group["gamma"]) * float(factor)
-    return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), _LARGEST_EXPONENT))
+    return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), LARGEST_EXPONENT))
 
 
 def mean_of(p: Tensor, state: State) -> Tensor:

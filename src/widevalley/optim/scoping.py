@@ -14,7 +14,7 @@ from widevalley.optim._validation import at_least, check, positive
 Schedule = Callable[[int], float]
 
 # exp of more than this is no float; the walk caps its pull long before.
-_LARGEST_EXPONENT = 700.0
+LARGEST_EXPONENT = 700.0
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Exponential:
 
     def __call__(self, t: int) -> float:
         """Return gamma(t) / gamma0."""
-        return math.exp(min(t * math.log1p(self.rate), _LARGEST_EXPONENT))
+        return math.exp(min(t * math.log1p(self.rate), LARGEST_EXPONENT))
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,3 @@ class TotalGrowth:
     def __call__(self, t: int) -> float:
         """Return gamma(t) / gamma0."""
         return math.exp(math.log(self.factor) * min(t / self.updates, 1.0))
-
-
-def as_schedule(growth: float | Schedule) -> Schedule:
-    """The schedule that ``gamma_growth`` stands for: itself, or Exponential of a number."""
-    return growth if callable(growth) else Exponential(growth)

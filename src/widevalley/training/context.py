@@ -18,7 +18,7 @@ from widevalley.data import Corpus
 from widevalley.optim import recompute_batch_norm
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import eval_mode
-from widevalley.training.feed import Batch, Carried, Feed, epoch_generator
+from widevalley.training.feed import Batch, Carried, Feed, check_no_holdout, epoch_generator
 
 CHUNK = 64
 """Windows in a forward pass of an evaluation."""
@@ -39,11 +39,7 @@ class CharacterWindows(Feed):
     final_splits = ("test", "validation")
 
     def __init__(self, data: Corpus, config: RunConfig, device: torch.device) -> None:
-        if config.holdout:
-            raise ValueError(
-                f"holdout={config.holdout}: must be 0 for a text, which has validation tokens "
-                "of its own"
-            )
+        check_no_holdout(config)
         data = data.to(device)
         self._text, self._config = data.train, config
         self.splits = {

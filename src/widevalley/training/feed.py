@@ -72,3 +72,12 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     # Hashed, so that neighbouring seeds and epochs share nothing; torch takes 63 bits.
     key = np.random.SeedSequence((seed, epoch))
     return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+
+
+def check_no_holdout(config: RunConfig) -> None:
+    """Raise ValueError where samples of a text are to be held out."""
+    if config.holdout:
+        raise ValueError(
+            f"holdout={config.holdout}: must be 0 for a text, which has validation tokens "
+            "of its own"
+        )

@@ -21,7 +21,7 @@ from widevalley.optim import recompute_batch_norm
 from widevalley.training import metrics
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import eval_mode
-from widevalley.training.feed import Batch, Carried, Feed
+from widevalley.training.feed import Batch, Carried, Feed, check_no_holdout
 
 COLUMNS = 8
 """Columns that the training and validation texts are evaluated in; the test text in one."""
@@ -51,11 +51,7 @@ class Sequences(Feed):
     final_splits = ("test", "validation")
 
     def __init__(self, data: Corpus, config: RunConfig, device: torch.device) -> None:
-        if config.holdout:
-            raise ValueError(
-                f"holdout={config.holdout}: must be 0 for a text, which has validation tokens "
-                "of its own"
-            )
+        check_no_holdout(config)
         data = data.to(device)
         self.splits = {"train_set": data.train, "validation": data.valid, "test": data.test}
         self._columns = config.batch_size
