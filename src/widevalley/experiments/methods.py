@@ -13,7 +13,9 @@ from widevalley.training import (
     AdamWSettings,
     EntropyAdamSettings,
     EntropySGDSettings,
+    LocalEntropyAdamWAverageSettings,
     LocalEntropyAdamWSettings,
+    LocalEntropyMuonAverageSettings,
     LocalEntropyMuonSettings,
     LookaheadSettings,
     MuonAverageSettings,
@@ -82,6 +84,7 @@ _AVERAGE = (Parameter("optimizer.decay", "log of 1 - x", (0.9, 0.999)),)
 _RHO = (_log("rho", 0.01, 0.5),)
 _WALK = (_one_of("langevin_steps", 5, 10, 20),)
 _INNER = (_log("langevin_lr", 1e-4, 3e-2), _log("weight_decay", 1e-3, 1.0))
+_READOUT = (Parameter("optimizer.readout", "log of 1 - x", (0.5, 0.99)),)
 _OUTER = (_linear("lr", 0.4, 1.0), _linear("momentum", 0.0, 0.6))
 
 METHODS: dict[str, Method] = {
@@ -121,16 +124,22 @@ METHODS: dict[str, Method] = {
         Method(LocalEntropyAdamWSettings(), (*_INNER, *_WALK, *_OUTER), anneals="walk_schedule"),
         Method(
             SmoothedAdamWSettings(),
-            (
-                *_INNER,
-                _log("smoothing", 0.01, 0.5),
-                Parameter("optimizer.readout", "log of 1 - x", (0.5, 0.99)),
-            ),
+            (*_INNER, _log("smoothing", 0.01, 0.5), *_READOUT),
             anneals="walk_schedule",
         ),
         Method(MuonSettings(), _ADAMW),
         Method(MuonAverageSettings(), (*_ADAMW, *_AVERAGE)),
         Method(LocalEntropyMuonSettings(), (*_INNER, *_WALK, *_OUTER), anneals="walk_schedule"),
+        Method(
+            LocalEntropyAdamWAverageSettings(),
+            (*_INNER, _linear("momentum", 0.0, 0.6), *_READOUT),
+            anneals="walk_schedule",
+        ),
+        Method(
+            LocalEntropyMuonAverageSettings(),
+            (*_INNER, _linear("momentum", 0.0, 0.6), *_READOUT),
+            anneals="walk_schedule",
+        ),
     )
 }
 """By name. What a range leaves out was thought useless before the first run; see `Parameter`."""

@@ -297,6 +297,30 @@ class LocalEntropyMuonSettings(LocalEntropySettings):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalEntropyAdamWAverageSettings(LocalEntropyAdamWSettings):
+    """LocalEntropy with short walks of AdamW, and a moving average of its anchors."""
+
+    name: ClassVar[str] = "local-entropy-adamw-ema"
+
+    langevin_steps: int = 5
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    readout: float | None = 0.9
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEntropyMuonAverageSettings(LocalEntropyMuonSettings):
+    """LocalEntropy with short walks of Muon, and a moving average of its anchors."""
+
+    name: ClassVar[str] = "local-entropy-muon-ema"
+
+    langevin_steps: int = 5
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    readout: float | None = 0.9
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+
+
 OptimizerSettings = (
     EntropySGDSettings
     | EntropyAdamSettings
@@ -306,6 +330,8 @@ OptimizerSettings = (
     | LocalEntropyAdamWSettings
     | SmoothedAdamWSettings
     | LocalEntropyMuonSettings
+    | LocalEntropyAdamWAverageSettings
+    | LocalEntropyMuonAverageSettings
     | PeerSettings
 )
 """Each has a name, an lr (the rate at the start) and build(model, seed)."""
