@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from widevalley.valley import Hessian, Objective
+from widevalley.valley.entropy import local_entropy_on_grid
 from widevalley.valley.landscape import (
     Slice,
     lines,
@@ -107,6 +108,7 @@ def test_written_and_read_again(quadratic, tmp_path):
     again = Slice.load(tmp_path / "slice.npz")
     assert np.array_equal(again.loss, found.loss)
     assert [list(axis) for axis in again.coordinates] == [[0, 1], [2]]
+    assert again.lengths == pytest.approx([float(direction.norm())] * 2)
     assert again.marks == {"here": (0.5, 1.0)}
 
 
@@ -161,3 +163,12 @@ def test_the_widest_valley_wins_in_the_toy(seed):
     assert all(200 <= x <= 400 for x in widest)
     assert toy_landscape((1.0,), seed=seed).minima()[1] == pytest.approx(deepest, abs=1)
     assert math.isclose(float(toy.entropies[0].min()), 0.0)
+
+
+def test_the_toy_has_no_walls_at_its_ends():
+    """What a box would add there: the half of the integral that lies beyond, log 2 of a flat loss."""
+    toy = toy_landscape((1e-3,))
+    box = -local_entropy_on_grid(toy.loss, [toy.x], 1e-3)
+    added = box - box.min() - toy.entropies[0]
+    np.testing.assert_allclose(added[250:750], 0, atol=1e-6)
+    np.testing.assert_allclose(added[[0, -1]], math.log(2), atol=0.15)

@@ -30,10 +30,13 @@ class Slice:
     """Coordinates of points that have a name."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What it is of and how it was made, in plain values."""
+    lengths: tuple[float, ...] = ()
+    """Euclidean length of each direction, of a step of 1; empty in files of earlier versions."""
 
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
         plain = {"marks": self.marks, "facts": self.facts, "dimensions": len(self.coordinates)}
+        plain["lengths"] = self.lengths
         axes = {f"axis_{k}": axis for k, axis in enumerate(self.coordinates)}
         write_arrays(file, plain, loss=self.loss, **axes)
 
@@ -45,7 +48,8 @@ class Slice:
             raise ValueError(f"{file}: holds no slice of a landscape")
         axes = tuple(read[f"axis_{k}"] for k in range(read["dimensions"]))
         marks = {name: tuple(at) for name, at in read["marks"].items()}
-        return cls(axes, read["loss"], marks, read["facts"])
+        lengths = tuple(read.get("lengths", ()))
+        return cls(axes, read["loss"], marks, read["facts"], lengths)
 
 
 def random_direction(objective: Objective, *, seed: int = 0) -> Tensor:
@@ -85,7 +89,7 @@ def lines(
             loss[k, j] = objective.value_at(at + t * direction)
             if progress:
                 progress(k * len(steps) + j + 1, total)
-    return Slice((np.array(steps),), loss)
+    return Slice((np.array(steps),), loss, lengths=_lengths(directions))
 
 
 def plane(
@@ -108,7 +112,8 @@ def plane(
             loss[k, j] = objective.value_at(at + a * first + b * second)
             if progress:
                 progress(k * len(columns) + j + 1, loss.size)
-    return Slice((np.array(rows), np.array(columns)), loss)
+    lengths = _lengths((first, second))
+    return Slice((np.array(rows), np.array(columns)), loss, lengths=lengths)
 
 
 def plane_through(
@@ -131,6 +136,10 @@ def plane_through(
     basis, corners = basis * signs, corners * signs[:, None]
     places = ((0.0, 0.0), *(tuple(map(float, column)) for column in corners.T))
     return basis[:, 0], basis[:, 1], dict(zip(points, places, strict=True))
+
+
+def _lengths(directions: Sequence[Tensor]) -> tuple[float, ...]:
+    return tuple(float(each.double().norm()) for each in directions)
 
 
 def _check(objective: Objective, directions: Sequence[Tensor], steps: Sequence[float]) -> None:

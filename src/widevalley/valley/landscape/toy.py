@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._validation import check_positive
 from widevalley.valley.entropy.closed_forms import local_entropy_on_grid
 
 POINTS = 1000
@@ -19,6 +21,8 @@ WIDE, NARROW = (200, 400, -80.0), (800, 820, -200.0)
 """Wells of the force before smoothing: from, to, depth."""
 WIDTH = 10.0
 """Of the Gaussian that smooths it."""
+MARGIN = 3.0
+"""How far the landscape goes on beyond what is shown, in standard widths of the widest scope."""
 TOY_GAMMAS = (1e-3, 5e-5)
 """The scopes of the paper's figure."""
 
@@ -59,7 +63,9 @@ def toy_landscape(gammas: tuple[float, ...] = TOY_GAMMAS, *, seed: int = 0) -> T
     """Noise with two wells, smoothed, and its local entropy at several scopes.
 
     Follows the recipe of the paper's figure with noise of its own: 1,000 points, Gaussian noise of
-    nearly the depth of the shallower well, and wells as in `WIDE` and `NARROW`, all smoothed.
+    nearly the depth of the shallower well, and wells as in `WIDE` and `NARROW`, all smoothed. Noise
+    goes on beyond both ends, by three standard widths of the widest scope, so that the local entropy
+    does not rise there for want of anything to integrate over.
 
     Args:
         gammas: scopes, each above 0; the smaller, the wider the view.
@@ -68,14 +74,23 @@ def toy_landscape(gammas: tuple[float, ...] = TOY_GAMMAS, *, seed: int = 0) -> T
     Raises:
         ValueError: a scope not above 0.
     """
-    x = torch.arange(POINTS, dtype=torch.float64)
+    for gamma in gammas:
+        check_positive(gamma=gamma)
+    beyond = math.ceil(MARGIN / math.sqrt(min(gammas)))
+    x = torch.arange(-beyond, POINTS + beyond, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    rough = 60 * torch.randn(POINTS, generator=generator, dtype=torch.float64)
+    # The noise of what is shown comes first: it is the same whatever lies beyond.
+    shown, before, after = (
+        60 * torch.randn(n, generator=generator, dtype=torch.float64)
+        for n in (POINTS, beyond, beyond)
+    )
     for begin, end, depth in (WIDE, NARROW):
-        rough[begin:end] += depth
+        shown[begin:end] += depth
     kernel = torch.exp(-0.5 * ((x[:, None] - x[None, :]) / WIDTH) ** 2)
-    loss = SCALE * kernel @ rough
-    entropies = [-local_entropy_on_grid(loss, [x], gamma) for gamma in gammas]
+    loss = SCALE * kernel @ torch.cat([before, shown, after])
+    inside = slice(beyond, beyond + POINTS)
+    entropies = [-local_entropy_on_grid(loss, [x], gamma)[inside] for gamma in gammas]
+    x, loss = x[inside], loss[inside]
     return ToyLandscape(
         x, loss, tuple(gammas), tuple(each - each.min() for each in entropies), seed
     )
