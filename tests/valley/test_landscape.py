@@ -166,7 +166,7 @@ def test_the_widest_valley_wins_in_the_toy(seed):
 
 
 def test_the_toy_has_no_walls_at_its_ends():
-    """What a box would add there: the half of the integral that lies beyond, log 2 of a flat loss."""
+    """A box adds what the half beyond would give there: log 2 where the loss is flat."""
     toy = toy_landscape((1e-3,))
     box = -local_entropy_on_grid(toy.loss, [toy.x], 1e-3)
     added = box - box.min() - toy.entropies[0]

@@ -64,8 +64,8 @@ def toy_landscape(gammas: tuple[float, ...] = TOY_GAMMAS, *, seed: int = 0) -> T
 
     Follows the recipe of the paper's figure with noise of its own: 1,000 points, Gaussian noise of
     nearly the depth of the shallower well, and wells as in `WIDE` and `NARROW`, all smoothed. Noise
-    goes on beyond both ends, by three standard widths of the widest scope, so that the local entropy
-    does not rise there for want of anything to integrate over.
+    goes on beyond both ends, by three standard widths of the widest scope, so that the local
+    entropy does not rise there for want of anything to integrate over.
 
     Args:
         gammas: scopes, each above 0; the smaller, the wider the view.
