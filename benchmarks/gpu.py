@@ -32,7 +32,8 @@ from typing import IO, Any
 import torch
 
 from widevalley._files import atomic_write
-from widevalley.training import environment_facts
+from widevalley.training import Interrupted, environment_facts
+from widevalley.training.interrupt import InterruptFlag
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -48,6 +49,8 @@ REPORT = 60.0
 """Seconds of the whole, kept for the table in the end."""
 GRACE = 30.0
 """Seconds between asking a step to stop, when a training writes a checkpoint, and ending it."""
+TICK = 0.1
+"""Seconds between looks at a step that runs."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,12 @@ def reproduce(to: Path, recipes: Iterable[str], *flags: str, rehearse: bool) -> 
 
 
 class Session:
-    """The output folder, and the time that is left."""
+    """The output folder, and the time that is left, which `interrupt` may end."""
 
-    def __init__(self, to: Path, minutes: float, rehearse: bool) -> None:
+    def __init__(
+        self, to: Path, minutes: float, rehearse: bool, interrupt: InterruptFlag | None = None
+    ) -> None:
+        self.interrupt = interrupt or InterruptFlag()
         to.mkdir(parents=True, exist_ok=True)
         self.to, self.rehearse = to, rehearse
         self.deadline = time.monotonic() + 60 * minutes
@@ -104,7 +110,12 @@ class Session:
         return self.deadline - time.monotonic()
 
     def take(self, step: Step, kept: float = 0.0) -> bool:
-        """Take a step within its time and what is left but for `kept`; whether it is done."""
+        """Take a step within its time and what is left but for `kept`; whether it is done.
+
+        Raises Interrupted where the session has been asked to stop.
+        """
+        if self.interrupt.raised:
+            raise Interrupted(f"before {step.name}")
         if self.state.get(step.name, {}).get("status") == "done":
             print(f"{step.name}: done before")
             return True
@@ -117,7 +128,7 @@ class Session:
         with (self.to / "log.txt").open("a") as log:
             log.write(f"\n=== {step.name}: {' '.join(step.command)}\n")
             log.flush()
-            status = run(step.command, most, log, self.rehearse)
+            status = run(step.command, most, log, self.rehearse, self.interrupt)
         seconds = round(time.monotonic() - start, 1)
         self._keep(step.name, status, seconds)
         print(f"{status} in {seconds} s", flush=True)
@@ -135,7 +146,9 @@ class Session:
             file.write(json.dumps(self.state, indent=1).encode() + b"\n")
 
 
-def run(command: list[str], most: float, log: IO[str], rehearse: bool) -> str:
+def run(
+    command: list[str], most: float, log: IO[str], rehearse: bool, interrupt: InterruptFlag
+) -> str:
     """Run a command for so many seconds at most: done, failed, or stopped.
 
     It has a process group of its own, so that Ctrl-C reaches it through `stop` alone, once.
@@ -143,6 +156,7 @@ def run(command: list[str], most: float, log: IO[str], rehearse: bool) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     if rehearse:
         env["CUDA_VISIBLE_DEVICES"] = ""
+    deadline = time.monotonic() + most
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -152,14 +166,14 @@ def run(command: list[str], most: float, log: IO[str], rehearse: bool) -> str:
         start_new_session=True,
         preexec_fn=_hear_interrupts,
     )
-    try:
-        return "done" if process.wait(most) == 0 else "failed"
-    except subprocess.TimeoutExpired:
-        stop(process)
-        return "stopped"
-    except KeyboardInterrupt:
-        stop(process)
-        raise
+    while process.poll() is None:
+        if interrupt.raised or time.monotonic() > deadline:
+            stop(process)
+            if interrupt.raised:
+                raise Interrupted("amid a step")
+            return "stopped"
+        time.sleep(TICK)
+    return "done" if process.returncode == 0 else "failed"
 
 
 def _hear_interrupts() -> None:
@@ -188,17 +202,17 @@ def main() -> int:
     if not given.rehearse and not torch.cuda.is_available():
         print(f"torch {torch.__version__} finds no CUDA device; --rehearse goes without one")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     to = given.to.absolute()
-    session = Session(to, given.minutes, given.rehearse)
     try:
-        planned = list(steps(to, given.minutes, given.seeds, given.rehearse))
-        done = [session.take(step, kept=REPORT) for step in planned]
-        session.state.pop("table", None)  # made anew each time
-        recipes = dict.fromkeys(recipe for recipe, _ in TRAININGS)
-        command = reproduce(to, recipes, "--report-only", rehearse=given.rehearse)
-        done.append(session.take(Step("table", command, minutes=3)))
-    except KeyboardInterrupt:
+        with InterruptFlag(signal.SIGINT, signal.SIGTERM) as interrupt:
+            session = Session(to, given.minutes, given.rehearse, interrupt)
+            planned = steps(to, given.minutes, given.seeds, given.rehearse)
+            done = [session.take(step, kept=REPORT) for step in planned]
+            session.state.pop("table", None)  # made anew each time
+            recipes = dict.fromkeys(recipe for recipe, _ in TRAININGS)
+            command = reproduce(to, recipes, "--report-only", rehearse=given.rehearse)
+            done.append(session.take(Step("table", command, minutes=3)))
+    except Interrupted:
         print("interrupted; the same command goes on")
         return 130
     print(f"{sum(done)} of {len(done)} steps done; see {given.to}/log.txt")

@@ -79,6 +79,26 @@ def test_nothing_waits_for_a_gpu_twice(tmp_path):
     assert len({step.name for step in planned}) == len(planned) == 4 + 2 * len(gpu.TRAININGS)
 
 
+def test_a_signal_amid_a_finaliser_is_heard(capsys, monkeypatch, tmp_path):
+    """Where an exception of its handler would be lost."""
+
+    class Ended:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def steps(*given):
+        yield Step("first", [*PYTHON, "pass"], 1)
+        Ended()
+        yield Step("second", [*PYTHON, "pass"], 1)
+
+    monkeypatch.setattr(gpu, "steps", steps)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--rehearse", "--to", str(tmp_path)])
+    assert gpu.main() == 130
+    assert "interrupted; the same command goes on" in capsys.readouterr().out
+    assert statuses(tmp_path) == {"first": "done"}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def rehearse(to):
     command = [sys.executable, gpu.__file__, "--rehearse", "--to", str(to)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

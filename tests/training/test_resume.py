@@ -183,6 +183,17 @@ def test_ctrl_c_writes_a_checkpoint_of_the_very_step(task, config, uninterrupted
     assert_same_end(whole, run(task, config, tmp_path / "parts"))
 
 
+def test_ctrl_c_amid_the_last_evaluation_ends_what_comes_after(task, config, tmp_path):
+    class PressCtrlC(RunProgress):
+        def record(self, record):
+            if record.get("final"):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped with this run at its end"):
+        run(task, config, tmp_path / "run", progress=PressCtrlC())
+    assert RunFolder(tmp_path / "run").finished
+
+
 def test_a_finished_run_is_left_alone(task, config, tmp_path, without_network):
     folder = run(task, config, tmp_path)
     before = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}

@@ -13,15 +13,23 @@ class Interrupted(Exception):
 
 
 class InterruptFlag:
-    """As a context manager, turns the first Ctrl-C into `raised`; a second one acts as ever."""
+    """As a context manager, turns the first of `signals` into `raised`; a second acts as ever.
+
+    By default Ctrl-C alone. An exception raised by a handler comes anywhere, and is lost where it
+    comes amid a finaliser; what is noted here is not.
+    """
 
     raised = False
 
+    def __init__(self, *signals: signal.Signals) -> None:
+        self._signals = signals or (signal.SIGINT,)
+
     def __enter__(self) -> Self:
         # Python takes handlers from the main thread alone.
-        self._installed = threading.current_thread() is threading.main_thread()
-        if self._installed:
-            self._before = signal.signal(signal.SIGINT, self._note)
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {
+            number: signal.signal(number, self._note) for number in (self._signals if main else ())
+        }
         return self
 
     def __exit__(
@@ -30,10 +38,13 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, self._before)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        # The handler before comes back at once, so that a second Ctrl-C stops what hangs.
+        # The handlers before come back at once, so that a second Ctrl-C stops what hangs.
         self.raised = True
-        signal.signal(signal.SIGINT, self._before)
+        self._restore()

@@ -60,6 +60,8 @@ def run(
         with folder.locked(), InterruptFlag() as interrupt:
             folder.start(settings, {**environment_facts(loop.fabric.device), "command": command})
             _Run(loop, config, folder, progress or RunProgress()).train(interrupt)
+        if interrupt.raised:  # amid the last evaluation; what comes after this run must not begin
+            raise Interrupted(f"stopped with this run at its end ({path})")
     return folder
 
 
