@@ -165,3 +165,39 @@ def test_every_task_can_be_tuned_on_held_out_data(contest):
     assert (contest.holdout > 0) != contest.recipe.task.feed.validates
     assert contest.tuned_on.feed is contest.recipe.task.feed
     assert contest.config.holdout == 0
+
+
+def test_a_trial_can_be_judged_by_its_rounded_weights(tmp_path):
+    coarse = replace(DIGITS, bits=2)
+    folder = play(coarse, ["sgd"], RULES, tmp_path)
+    trials = folders_in(folder, "trials/*/*/*")
+    rounded = [played.held_out(f, "loss") for f in trials]
+    assert all(
+        value > f.records[-1]["validation_loss"] + 1e-3
+        for value, f in zip(rounded, trials, strict=True)
+    )
+    best = trials[rounded.index(min(rounded))]
+    assert {str(f.config["optimizer"]) for f in folders_in(folder, "sgd/*")} == {
+        str(best.config["optimizer"])
+    }
+
+
+def test_hardening_begins_late_and_changes_nothing_before(tmp_path):
+    folder = play(DIGITS, ["hardened-adamw"], RULES, tmp_path)
+    starts = {
+        f.config["optimizer"]["smoothing_start"] for f in folders_in(folder, "hardened-adamw/*")
+    }
+    assert starts == {32}
+
+
+def test_a_setting_that_came_later_does_not_make_it_another_tournament(tmp_path):
+    folder = play(DIGITS, ["entropy-sgd"], replace(RULES, trials=1, seeds=1), tmp_path)
+    file = folder / "tournament.json"
+    noted = json.loads(file.read_text())
+    del noted["methods"]["entropy-sgd"]["fixed"]["smoothing_start"]
+    file.write_text(json.dumps(noted))
+    play(DIGITS, ["entropy-sgd"], replace(RULES, trials=1, seeds=1), tmp_path)
+    noted["methods"]["entropy-sgd"]["fixed"]["noise"] = 0.5
+    file.write_text(json.dumps(noted))
+    with pytest.raises(ValueError, match="another space"):
+        play(DIGITS, ["entropy-sgd"], replace(RULES, trials=1, seeds=1), tmp_path)

@@ -136,6 +136,7 @@ def test_it_is_off_by_no_more_than_rounding_after_many_steps():
     [
         (lambda: Smoothing(-0.1), "sigma must be >= 0, got -0.1"),
         (lambda: Smoothing(0.1, every=0), "every must be a whole number >= 1, got 0"),
+        (lambda: Smoothing(0.1, start=-1), "start must be a whole number >= 0, got -1"),
         (lambda: Smoothing(0.1, law="cauchy"), "law must be one of gaussian, two-point"),
         (
             lambda: entropy_sgd(mlp().parameters(), gradient_point=0.1),

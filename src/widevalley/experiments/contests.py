@@ -40,6 +40,8 @@ class Contest:
     """The task that tuning sees where it is not the recipe's own."""
     criterion: Criterion = "loss"
     """What tuning makes small, on held-out data, and what methods are ranked by."""
+    bits: int = 0
+    """Of round-to-nearest, which the weights pass before tuning judges them; 0 leaves them."""
     schedule: RateSchedule = "cosine"
     """Fall of the rates that a method anneals."""
 
@@ -78,8 +80,10 @@ CONTESTS: dict[str, Contest] = {
         Contest("mnistfc", MNISTFC, _run(dropout=0.3, input_dropout=0.2), 2_000, holdout=10_000),
         Contest("lenet", LENET, _run(dropout=0.25), 2_000, holdout=10_000),
         Contest("charlstm", CHARLSTM, _run(window=50, clip=5.0), 1_000),
+        Contest("lenet-rounded", LENET, _run(dropout=0.25), 2_000, holdout=10_000, bits=3),
         Contest("gpt", GPT_1M, _gpt(window=128), 600),
         Contest("gpt-constant", GPT_1M, _gpt(window=128), 600, schedule="constant"),
+        Contest("small-gpt-rounded", SMALL_GPT, _gpt(window=64), 1_000, bits=4),
         Contest("small-gpt", SMALL_GPT, _gpt(window=64), 1_000),
         Contest("small-gpt-constant", SMALL_GPT, _gpt(window=64), 1_000, schedule="constant"),
     )

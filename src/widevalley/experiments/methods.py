@@ -13,6 +13,7 @@ from widevalley.training import (
     AdamWSettings,
     EntropyAdamSettings,
     EntropySGDSettings,
+    HardenedAdamWSettings,
     LocalEntropyAdamWAverageSettings,
     LocalEntropyAdamWSettings,
     LocalEntropyMuonAverageSettings,
@@ -59,6 +60,8 @@ class Method:
     space: tuple[Parameter, ...]
     anneals: Literal["schedule", "walk_schedule", ""] = "schedule"
     """Which rate follows the task's schedule, the others staying constant; none where empty."""
+    smooths: float = 1.0
+    """Share of a run, its last part, in which gradients are smoothed; of a method that does so."""
 
     @property
     def name(self) -> str:
@@ -126,6 +129,12 @@ METHODS: dict[str, Method] = {
             SmoothedAdamWSettings(),
             (*_INNER, _log("smoothing", 0.01, 0.5), *_READOUT),
             anneals="walk_schedule",
+        ),
+        Method(
+            HardenedAdamWSettings(),
+            (*_INNER, _log("smoothing", 0.01, 0.5), *_READOUT),
+            anneals="walk_schedule",
+            smooths=0.2,
         ),
         Method(MuonSettings(), _ADAMW),
         Method(MuonAverageSettings(), (*_ADAMW, *_AVERAGE)),

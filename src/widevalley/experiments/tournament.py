@@ -24,10 +24,13 @@ from widevalley.experiments.contests import Contest
 from widevalley.experiments.grid_search import label, set_field
 from widevalley.experiments.methods import METHODS, Method
 from widevalley.experiments.search import Point, Study
-from widevalley.training import Bars, Diverged, RunBusy, RunConfig, RunFolder, Task, run
+from widevalley.training import Bars, Diverged, RunBusy, RunConfig, RunFolder, Task, restore, run
+from widevalley.valley.robustness import quantised
 
 EVALUATIONS = 20
 """Records of a run with a fresh seed; a trial has one, at its end."""
+ROUNDED = "rounded.json"
+"""File of a trial with what its rounded weights come to, in a contest that rounds."""
 PATIENCE = 5.0
 """Seconds between looks for trials and runs that other processes are at."""
 
@@ -96,6 +99,7 @@ def write_down(folder: Path, contest: Contest, methods: Sequence[Method], rules:
         "criterion": contest.criterion,
         "schedule": contest.schedule,
         "holdout": contest.holdout,
+        "bits": contest.bits,
         "run": contest.config.as_dict() | {"optimizer": None},
     }
     rows = {method.name: _row(method) for method in methods}
@@ -104,13 +108,19 @@ def write_down(folder: Path, contest: Contest, methods: Sequence[Method], rules:
         if name != "methods" and noted.get(name, value) != value:
             raise ValueError(f"{folder}: was played with {name} {noted[name]}, not {value}")
     for name, row in now["methods"].items():
-        if noted["methods"].get(name, row) != row:
+        if not _agree(noted["methods"].get(name, row), row):
             raise ValueError(f"{folder}: {name} was tuned over another space; go elsewhere")
     now["methods"] = noted["methods"] | now["methods"]
     now["trials"] = max(rules.trials, noted.get("trials", 0))
     now["seeds"] = max(rules.seeds, noted.get("seeds", 0))
     with atomic_write(file) as out:
         out.write((json.dumps(now, indent=2) + "\n").encode())
+
+
+def _agree(noted: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a method is tuned as was noted; settings that came later stand at their defaults."""
+    fixed = {**row["fixed"], **noted["fixed"]}
+    return {**row, **noted, "fixed": fixed} == dict(row)
 
 
 def _row(method: Method) -> dict[str, Any]:
@@ -123,6 +133,7 @@ def _row(method: Method) -> dict[str, Any]:
             if f"optimizer.{name}" not in {one.field for one in method.space}
         },
         "anneals": method.anneals,
+        "smooths": method.smooths,
     }
 
 
@@ -143,8 +154,20 @@ class _Player:
         config = self._config(method, point, seed=0, tuning=True)
         path = self.folder / "trials" / method.name / label(point) / "seed-0"
         name = f"{method.name} {label(point)}"
-        folder = self._run(self.tuning, config, path, name, keep=False)
+        folder = self._run(self.tuning, config, path, name)
+        if self.contest.bits and folder.finished and not (path / ROUNDED).exists():
+            self._round(folder)
+        (path / "checkpoint.pt").unlink(missing_ok=True)
         return held_out(folder, self.contest.criterion)
+
+    def _round(self, folder: RunFolder) -> None:
+        """Note what the rounded weights of a trial come to on held-out data."""
+        loop = restore(folder, self.tuning)
+        with loop.evaluation_weights():
+            rounded = quantised(loop.model, self.contest.bits)
+            found = loop.feed.measure(rounded, loop.feed.monitored_split)
+        with atomic_write(folder.path / ROUNDED) as out:
+            out.write(json.dumps(found).encode() + b"\n")
 
     def final(self, method: Method, point: Point, seed: int) -> None:
         """Run a point with a fresh seed; wait for it where another process is at it."""
@@ -158,18 +181,14 @@ class _Player:
             else:
                 return
 
-    def _run(
-        self, task: Task, config: RunConfig, path: Path, name: str, *, keep: bool = True
-    ) -> RunFolder:
-        """The run at `path`, made where it is missing; `keep` its last checkpoint."""
+    def _run(self, task: Task, config: RunConfig, path: Path, name: str) -> RunFolder:
+        """The run at `path`, made where it is missing."""
         folder = RunFolder(path)
         if not folder.finished and not folder.diverged:
             try:
                 run(task, config, path, progress=self.bars.run(name), command=self.command)
             except Diverged as error:
                 self.bars.console.print(str(error), markup=False, soft_wrap=True)
-            if not keep:
-                (path / "checkpoint.pt").unlink(missing_ok=True)
         return folder
 
     def _config(self, method: Method, point: Point, *, seed: int, tuning: bool) -> RunConfig:
@@ -185,8 +204,10 @@ class _Player:
             seed=seed,
             threads=self.rules.threads,
         )
-        annealed = {method.anneals: self.contest.schedule} if method.anneals else {}
-        return configured(config, annealed | point)
+        own: Point = {method.anneals: self.contest.schedule} if method.anneals else {}
+        if method.smooths < 1:
+            own["optimizer.smoothing_start"] = round((1 - method.smooths) * self.rules.budget)
+        return configured(config, own | point)
 
     def _batches_of(self, tuning: bool) -> int:
         """Gradient evaluations an epoch, of which the length of a run is a multiple."""
@@ -208,7 +229,11 @@ def configured(config: RunConfig, point: Mapping[str, Any]) -> RunConfig:
 
 def held_out(folder: RunFolder, criterion: str) -> float:
     """What a trial is judged by on held-out data; infinite where it diverged."""
-    return float(folder.records[-1][f"validation_{criterion}"]) if folder.finished else math.inf
+    if not folder.finished:
+        return math.inf
+    if (folder.path / ROUNDED).exists():
+        return float(json.loads((folder.path / ROUNDED).read_text())[criterion])
+    return float(folder.records[-1][f"validation_{criterion}"])
 
 
 def _loading_once(task: Task) -> Task:

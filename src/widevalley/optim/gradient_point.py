@@ -30,6 +30,8 @@ class Smoothing:
             else 1.
         every: each ``every``-th gradient >= 1 alone is taken beside the walker if above 1, the
             others at the walker itself; 1 smooths them all.
+        start: gradients >= 0 at the beginning that are taken at the walker: smoothing the last
+            fifth of a run alone costs the least of its loss.
         law: "gaussian", or "two-point" for ±1.
 
     Source: Bisla et al., arXiv 2201.08025 (LPF-SGD, scaled by filters); Li et al., arXiv
@@ -39,18 +41,20 @@ class Smoothing:
     sigma: float
     relative: bool = True
     every: int = 1
+    start: int = 0
     law: str = "gaussian"
 
     def __post_init__(self) -> None:
         check("sigma", self.sigma, *at_least(0))
         check("relative", self.relative, *switch())
         check("every", self.every, *whole(1))
+        check("start", self.start, *whole(0))
         if self.law not in LAWS:
             raise ValueError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
 
     def __call__(self, anchor: Tensor, key: Key, index: Index, count: int) -> Tensor | None:
         """Return sigma s z for the elements of an anchor that have these numbers."""
-        if not self.sigma or count % self.every:
+        if not self.sigma or count < self.start or count % self.every:
             return None
         z = noise(anchor, key, index, self.law).mul_(self.sigma)
         if not self.relative:

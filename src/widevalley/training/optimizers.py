@@ -23,8 +23,8 @@ from widevalley.training.settings import Settings
 from widevalley.training.wrappers import MuonWithAdamW
 
 
-def _smoothing(sigma: float) -> gradient_point.GradientPoint | None:
-    return gradient_point.Smoothing(sigma) if sigma else None
+def _smoothing(sigma: float, start: int) -> gradient_point.GradientPoint | None:
+    return gradient_point.Smoothing(sigma, start=start) if sigma else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +56,15 @@ class LangevinSettings(Settings):
     smoothing: float = 0.0
     """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
     a row; 0 takes it at the walker."""
+    smoothing_start: int = 0
+    """Gradients at the beginning of a run that are taken at the walker all the same."""
 
     def arguments(self) -> dict[str, Any]:
         """As the optimizers take them, conventions in an object of their own."""
         plain = asdict(self)
         names = ("langevin_nesterov", "reset_momentum")
         conventions = Conventions(**{name: plain.pop(name) for name in names})
-        plain["gradient_point"] = _smoothing(plain.pop("smoothing"))
+        plain["gradient_point"] = _smoothing(plain.pop("smoothing"), plain.pop("smoothing_start"))
         return {**plain, "conventions": conventions}
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:
@@ -212,6 +214,8 @@ class LocalEntropySettings(Settings):
     smoothing: float = 0.0
     """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
     a row; 0 takes it at the walker."""
+    smoothing_start: int = 0
+    """Gradients at the beginning of a run that are taken at the walker all the same."""
     reset_inner: bool = False
     """Start every walk with the state of its optimizer at zero."""
 
@@ -231,7 +235,7 @@ class LocalEntropySettings(Settings):
             noise=self.noise,
             averaging=self.averaging,
             readout=self.readout,
-            gradient_point=_smoothing(self.smoothing),
+            gradient_point=_smoothing(self.smoothing, self.smoothing_start),
             reset_inner=self.reset_inner,
             seed=seed,
         )
@@ -276,6 +280,13 @@ class SmoothedAdamWSettings(LocalEntropyAdamWSettings):
     smoothing: float = 0.1
     """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
     a row; 0 takes it at the walker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardenedAdamWSettings(SmoothedAdamWSettings):
+    """AdamW whose gradient is taken beside the weights for the last part of a run."""
+
+    name: ClassVar[str] = "hardened-adamw"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,6 +340,7 @@ OptimizerSettings = (
     | SGLDSettings
     | LocalEntropyAdamWSettings
     | SmoothedAdamWSettings
+    | HardenedAdamWSettings
     | LocalEntropyMuonSettings
     | LocalEntropyAdamWAverageSettings
     | LocalEntropyMuonAverageSettings
