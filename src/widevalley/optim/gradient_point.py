@@ -30,9 +30,9 @@ class Smoothing:
             else 1.
         every: each ``every``-th gradient >= 1 alone is taken beside the walker if above 1, the
             others at the walker itself; 1 smooths them all.
+        law: "gaussian", or "two-point" for ±1.
         start: gradients >= 0 at the beginning that are taken at the walker: smoothing the last
             fifth of a run alone costs the least of its loss.
-        law: "gaussian", or "two-point" for ±1.
 
     Source: Bisla et al., arXiv 2201.08025 (LPF-SGD, scaled by filters); Li et al., arXiv
     2404.00357 (RWP, better mixed with the clean loss).
@@ -41,8 +41,8 @@ class Smoothing:
     sigma: float
     relative: bool = True
     every: int = 1
-    start: int = 0
     law: str = "gaussian"
+    start: int = 0
 
     def __post_init__(self) -> None:
         check("sigma", self.sigma, *at_least(0))
