@@ -1,6 +1,6 @@
 """How often 95 % intervals cover the truth, by repeating experiments whose truth is known.
 
-    python benchmarks/calibration.py [--repetitions 200] [--to results/instruments]
+    python benchmarks/calibration.py [--repetitions 2000] [--processes 2] [--to results/instruments]
 
 A linear regression, whose loss is a quadratic: local entropy, its gradient, the trace and the rise
 under noise are closed. Every repetition draws its chains, probes or noise anew.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import warnings
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from widevalley.report.table import markdown_table
-from widevalley.valley import Hessian, Objective, trace
+from widevalley.valley import Estimate, Hessian, Objective, trace
 from widevalley.valley.entropy import (
     QuadraticLoss,
     entropy_differences,
@@ -31,7 +32,7 @@ from widevalley.valley.entropy import (
 from widevalley.valley.landscape import local_energy
 from widevalley.valley.samplers import Chains, SGLDSampler, sample
 
-BETA, GAMMA = 50.0, 2.0
+BETA, GAMMA, NARROWER = 50.0, 2.0, 3.0
 SAMPLER = SGLDSampler(step_size=0.02, beta=BETA)
 WEIGHTS = 13
 TITLE = """\
@@ -42,14 +43,8 @@ Of repeated experiments on a linear regression of 13 weights, whose truth is clo
 """
 SECOND = 10**6
 """Added to the seeds of chains of the second scope."""
-FASTER = 10
-"""Repetitions of what takes no chains, as a multiple."""
-Cover = Iterable[bool]
-BY_CHAINS = (
-    "`entropy_gradient`, a weight at a time, four chains",
-    "`entropy_differences` between two scopes",
-    "`local_learning_coefficient`",
-)
+Cover = np.ndarray
+"""Whether intervals cover, one or several."""
 
 
 class Regression:
@@ -66,11 +61,6 @@ class Regression:
         base = self.objective.value() - QuadraticLoss(self.matrix, minimum)(self.at).item()
         self.exact = QuadraticLoss(self.matrix, minimum, base)
 
-    @cache  # noqa: B019
-    def chains(self, seed: int, gamma: float = GAMMA) -> Chains:
-        """Four short chains, the same for whatever is read off them."""
-        return sample(self.objective, SAMPLER, gamma, steps=200, burn_in=80, chains=4, seed=seed)
-
     def excess(self, gamma: float) -> float:
         """-F above that of a flat loss."""
         flat = self.objective.value() + WEIGHTS / (2 * BETA) * math.log(BETA * gamma / 2 / math.pi)
@@ -85,71 +75,114 @@ class Regression:
         return float(self.exact(centre) + spread)
 
 
-def within(interval: tuple[float, float], truth: float) -> bool:
+@cache
+def regression() -> Regression:
+    """The one of this process."""
+    return Regression()
+
+
+@lru_cache(maxsize=2)
+def chains(seed: int, gamma: float) -> Chains:
+    """Four short chains, the same for whatever is read off them."""
+    model = regression().objective
+    return sample(model, SAMPLER, gamma, steps=200, burn_in=80, chains=4, seed=seed)
+
+
+def gradients(seed: int) -> Cover:
+    """Weight by weight."""
+    low, high = entropy_gradient(chains(seed, GAMMA)).interval()
+    slope = regression().exact.gradient(regression().at, GAMMA).numpy()
+    return (low <= slope) & (slope <= high)
+
+
+def differences(seed: int) -> Cover:
+    """Between two scopes."""
+    scopes = [chains(seed, GAMMA), chains(SECOND + seed, NARROWER)]
+    truth = regression().excess(NARROWER) - regression().excess(GAMMA)
+    return within(entropy_differences(scopes, subtract_flat=True)[1], truth)
+
+
+def coefficients(seed: int) -> Cover:
+    """Of a quadratic, whose mean loss is known at every scope."""
+    model = regression()
+    truth = BETA * (model.mean_loss(GAMMA) - model.objective.value())
+    return within(local_learning_coefficient(chains(seed, GAMMA)), truth)
+
+
+def second_order(seed: int) -> Cover:
+    """The log-determinant, by probes."""
+    hessian, scopes = regression().hessian, [GAMMA]
+    found = laplace(hessian, scopes, beta=BETA, steps=WEIGHTS, probes=8, seed=seed)
+    return within(found.excess[0], regression().excess(GAMMA))
+
+
+def traces(seed: int) -> Cover:
+    """Of the Hessian."""
+    total = regression().matrix.trace().item()
+    return within(trace(regression().hessian, products=15, seed=seed), total)
+
+
+def rises(seed: int) -> Cover:
+    """Of a quadratic, s^2 / 2 times the trace."""
+    rise = 0.2**2 / 2 * regression().matrix.trace().item()
+    return within(local_energy(regression().objective, 0.2, seed=seed), rise)
+
+
+EXPERIMENTS: dict[str, Callable[[int], Cover]] = {
+    "`entropy_gradient`, a weight at a time, four chains": gradients,
+    "`entropy_differences` between two scopes": differences,
+    "`local_learning_coefficient`": coefficients,
+    "`laplace`, 8 probes": second_order,
+    "`trace`, 15 products": traces,
+    "`local_energy`, 20 samples": rises,
+}
+
+
+def within(estimate: Estimate, truth: float) -> Cover:
     """Whether an interval covers a truth."""
-    return interval[0] <= truth <= interval[1]
+    low, high = estimate.interval()
+    return np.array([low <= truth <= high])
 
 
-def experiments(model: Regression) -> dict[str, Callable[[int], Cover]]:
-    """By name; each call is a repetition with its seed."""
-    slope = model.exact.gradient(model.at, GAMMA).numpy()
-    total = model.matrix.trace().item()
-    rise = 0.02 * total
-
-    def gradients(seed: int) -> Cover:
-        low, high = entropy_gradient(model.chains(seed)).interval()
-        covered: list[bool] = ((low <= slope) & (slope <= high)).tolist()
-        return covered
-
-    def differences(seed: int) -> Cover:
-        scopes = [model.chains(seed), model.chains(SECOND + seed, 3.0)]
-        found = entropy_differences(scopes, subtract_flat=True)[1]
-        return [within(found.interval(), model.excess(3.0) - model.excess(2.0))]
-
-    def coefficients(seed: int) -> Cover:
-        found = local_learning_coefficient(model.chains(seed))
-        truth = BETA * (model.mean_loss(GAMMA) - model.objective.value())
-        return [within(found.interval(), truth)]
-
-    def second_order(seed: int) -> Cover:
-        found = laplace(model.hessian, [GAMMA], beta=BETA, steps=WEIGHTS, probes=8, seed=seed)
-        return [within(found.excess[0].interval(), model.excess(GAMMA))]
-
-    return {
-        **dict(zip(BY_CHAINS, (gradients, differences, coefficients), strict=True)),
-        "`laplace`, 8 probes": second_order,
-        "`trace`, 15 products": lambda seed: [
-            within(trace(model.hessian, products=15, seed=seed).interval(), total)
-        ],
-        "`local_energy`, 20 samples": lambda seed: [
-            within(local_energy(model.objective, 0.2, seed=seed).interval(), rise)
-        ],
-    }
-
-
-def coverage(repeat: Callable[[int], Cover], repetitions: int) -> tuple[float, float]:
-    """Share of intervals that cover, and its standard error over repetitions."""
+def covered(name: str, seed: int) -> float:
+    """Share of an experiment's intervals that cover, with this seed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # short chains are warned of; they are what is tested
-        each = np.array([np.mean(list(repeat(seed))) for seed in range(repetitions)])
-    return float(each.mean()), float(each.std(ddof=1) / math.sqrt(repetitions))
+        return float(EXPERIMENTS[name](seed).mean())
+
+
+def repetition(seed: int) -> dict[str, float]:
+    """The same of every experiment."""
+    torch.set_num_threads(1)
+    return {name: covered(name, seed) for name in EXPERIMENTS}
+
+
+def coverage(shares: Sequence[float]) -> tuple[float, float]:
+    """Share of intervals that cover, and its standard error over repetitions."""
+    return float(np.mean(shares)), float(np.std(shares, ddof=1) / math.sqrt(len(shares)))
+
+
+def page(repetitions: int, processes: int) -> str:
+    """The table."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        found = pool.map(repetition, range(repetitions), chunksize=10)
+    rows = []
+    for name in EXPERIMENTS:
+        share, error = coverage([each[name] for each in found])
+        rows.append([name, f"{repetitions:,}", f"{100 * share:.1f} ± {100 * error:.1f}"])
+    table = markdown_table((["95 % intervals of", "repetitions", "cover, percent"], rows))
+    return f"{TITLE}\n{table}"
 
 
 def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=2000)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--to", type=Path, default=Path("results/instruments"))
     flags = parser.parse_args()
-    rows = []
-    for name, repeat in experiments(Regression()).items():
-        repetitions = flags.repetitions * (1 if name in BY_CHAINS else FASTER)
-        share, error = coverage(repeat, repetitions)
-        rows.append([name, f"{repetitions:,}", f"{100 * share:.1f} ± {100 * error:.1f}"])
-        print(*rows[-1], flush=True)
     flags.to.mkdir(parents=True, exist_ok=True)
-    table = markdown_table((["95 % intervals of", "repetitions", "cover, percent"], rows))
-    (flags.to / "calibration.md").write_text(f"{TITLE}\n{table}")
+    (flags.to / "calibration.md").write_text(page(flags.repetitions, flags.processes))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from calibration import Regression, coverage, experiments
+from calibration import coverage, covered
 from torch import nn
 
 from widevalley.valley import Estimate, Objective
@@ -39,14 +39,14 @@ def test_an_interval_is_the_value_and_so_many_errors():
 @pytest.mark.parametrize("name", ["`entropy_gradient`, a weight at a time, four chains"])
 def test_intervals_of_chains_cover_what_they_say(name):
     """Normal intervals of four chains cover 86 %; 40 repetitions of 13 weights tell."""
-    share, error = coverage(experiments(Regression())[name], 40)
+    share, error = coverage([covered(name, seed) for seed in range(40)])
     assert error < 0.02
     assert abs(share - 0.95) < 3 * error
 
 
 @pytest.mark.parametrize("name", ["`trace`, 15 products", "`local_energy`, 20 samples"])
 def test_intervals_of_probes_cover_what_they_say(name):
-    share, error = coverage(experiments(Regression())[name], 300)
+    share, error = coverage([covered(name, seed) for seed in range(300)])
     assert abs(share - 0.95) < 4 * error
 
 
