@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from widevalley.valley._module_copy import copy_of, second_derivatives, use_batch_statistics
 from widevalley.valley._reduction import (
     check_closure,
     default_batch_weight,
@@ -86,7 +83,7 @@ class Objective:
     ) -> None:
         if batch_norm not in ("running", "batch"):
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")
-        self.module = _copied(module, dtype)
+        self.module = copy_of(module, dtype)
         self.weights = {
             name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad
         }
@@ -101,7 +98,7 @@ class Objective:
             raise ValueError("batches: there is none")
         self.recurrent = any(isinstance(m, nn.RNNBase) for m in self.module.modules())
         if batch_norm == "batch":
-            _use_batch_statistics(self.module)
+            use_batch_statistics(self.module)
         self._given_weight, self._default_weight = batch_weight, default_batch_weight(self.loss)
         totals = [self.weight_of(*batch) for batch in self.batches]
         if not sum(totals) > 0 or min(totals) < 0:
@@ -118,12 +115,6 @@ class Objective:
         if self._given_weight:
             return float(self._given_weight(targets))
         return self._default_weight(targets if tensors_of(targets) else inputs)
-
-    def is_tied(self, layer: nn.Module) -> bool:
-        """Whether another module has one of this one's parameters."""
-        own = set(layer.parameters(recurse=False))
-        others = (m for m in self.module.modules() if m is not layer)
-        return any(own & set(m.parameters(recurse=False)) for m in others)
 
     @property
     def size(self) -> int:
@@ -204,22 +195,9 @@ class Objective:
             for (name, w), part in zip(self.weights.items(), parts, strict=True)
         }
 
-    @contextmanager
-    def second_derivatives(self) -> Iterator[None]:
+    def second_derivatives(self) -> AbstractContextManager[None]:
         """Kernels that lack second derivatives give way to those that have them."""
-        with ExitStack() as stack:
-            # Flash and memory-efficient attention have none.
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            # Autocast would round products of float32 to three digits.
-            stack.enter_context(torch.autocast(self.device.type, enabled=False))
-            mha: Any = torch.backends.mha  # its fused path in evaluation mode
-            stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
-            mha.set_fastpath_enabled(False)
-            backends: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
-            for backend in backends if self.recurrent else []:  # their fused layers have none
-                stack.callback(setattr, backend, "enabled", backend.enabled)
-                backend.enabled = False
-            yield
+        return second_derivatives(self.device, recurrent=self.recurrent)
 
     def _moved(self, batch: Any) -> Any:
         def moved(tensor: Tensor) -> Tensor:
@@ -247,31 +225,6 @@ def _pair(batch: Any, k: int) -> Batch:
     )
 
 
-def _copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """A copy in evaluation mode that computes the same, fit for second derivatives."""
-    while isinstance(module, DataParallel | DistributedDataParallel):
-        module = module.module
-    copied = copy.deepcopy(module).eval()
-    # vmap has no derivatives of max-pooling in any other memory order (torch 2.13).
-    copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    for name, layer in copied.named_modules():
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-            if layer.max_norm is not None:
-                raise ValueError(
-                    f"module: {name or 'it'} has max_norm={layer.max_norm}, which rewrites weights "
-                    "in the forward pass; set max_norm to None and scale the weights yourself"
-                )
-            layer.sparse = False  # the same function; its gradient is a dense tensor
-        if type(layer).__name__ == "_WeightNorm":
-            # The second derivatives of torch._weight_norm are wrong by half (torch 2.13).
-            layer.forward = partial(_weight_norm, dim=layer.dim)
-    return copied if dtype is None else copied.to(dtype)
-
-
-def _weight_norm(magnitude: Tensor, direction: Tensor, *, dim: int) -> Tensor:
-    return direction * (magnitude / torch.norm_except_dim(direction, 2, dim))
-
-
 def _kind_of(weights: Weights) -> tuple[torch.dtype, torch.device]:
     if not weights:
         raise ValueError("module: none of its parameters requires a gradient")
@@ -282,10 +235,3 @@ def _kind_of(weights: Weights) -> tuple[torch.dtype, torch.device]:
         )
     first = next(iter(weights.values()))
     return first.dtype, first.device
-
-
-def _use_batch_statistics(module: nn.Module) -> None:
-    for layer in module.modules():
-        if isinstance(layer, _BatchNorm):
-            layer.running_mean = layer.running_var = None
-            layer.track_running_stats = False

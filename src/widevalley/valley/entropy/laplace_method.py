@@ -21,9 +21,9 @@ from torch import Tensor
 
 from widevalley.valley._validation import check_positive
 from widevalley.valley.estimate import Estimate
+from widevalley.valley.hessian.curvature import Hessian
 from widevalley.valley.hessian.density import spectral_density
 from widevalley.valley.hessian.lanczos import Lanczos
-from widevalley.valley.hessian.operators import Hessian
 from widevalley.valley.objective import Progress
 
 

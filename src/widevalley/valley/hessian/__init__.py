@@ -2,6 +2,12 @@
 
 from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
 from widevalley.valley.hessian.blocks import ParameterBlock, layer_blocks
+from widevalley.valley.hessian.curvature import (
+    Curvature,
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+)
 from widevalley.valley.hessian.density import Density, spectral_density
 from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
 from widevalley.valley.hessian.extremes import (
@@ -17,14 +23,7 @@ from widevalley.valley.hessian.fisher import (
 from widevalley.valley.hessian.full_spectrum import Spectrum, exact_spectrum, probed_values
 from widevalley.valley.hessian.hutchpp import trace
 from widevalley.valley.hessian.kfac import KFAC
-from widevalley.valley.hessian.operators import (
-    Curvature,
-    DenseOperator,
-    EmpiricalFisher,
-    GaussNewton,
-    Hessian,
-    SymmetricOperator,
-)
+from widevalley.valley.hessian.operators import DenseOperator, SymmetricOperator
 
 __all__ = [
     "KFAC",

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from widevalley._files import atomic_write
 from widevalley.valley._memory import check_room
+from widevalley.valley.hessian.curvature import Curvature, Hessian
 from widevalley.valley.hessian.linear_layer import LinearLayer, largest_linear_layer
-from widevalley.valley.hessian.operators import Curvature, Hessian
 from widevalley.valley.objective import Progress
 
 COLUMNS = 32

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from widevalley.valley.hessian.operators import Curvature, SymmetricOperator
+from widevalley.valley.hessian.curvature import Curvature
+from widevalley.valley.hessian.operators import SymmetricOperator
 
 
 class ParameterBlock(SymmetricOperator):

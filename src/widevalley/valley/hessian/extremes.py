@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,18 +69,15 @@ def extreme_eigenvalues(
         MemoryError: the vectors do not fit; says how much is needed and how much is free.
     """
     run = _started(operator, count, steps, memory, seed)
-    while True:
-        run.step()
-        if progress:
-            progress(run.steps, steps)
-        if run.exhausted or run.steps >= steps or run.steps % CHECK_EVERY == 0:
-            if run.steps < count and not run.exhausted:
-                continue
-            found = _ends(run, count)
-            bounds = np.concatenate([found.largest_bounds, found.smallest_bounds])
-            scale = max(abs(found.largest[0]), abs(found.smallest[0]))
-            if run.exhausted or run.steps >= steps or bounds.max() <= tolerance * scale:
-                return found
+
+    def enough() -> bool:
+        found = _ends(run, count)
+        bounds = np.concatenate([found.largest_bounds, found.smallest_bounds])
+        scale = max(abs(found.largest[0]), abs(found.smallest[0]))
+        return bool(bounds.max() <= tolerance * scale)
+
+    _go_on(run, count, steps, enough, progress)
+    return _ends(run, count)
 
 
 def top_eigenvectors(
@@ -100,18 +98,15 @@ def top_eigenvectors(
     Takes and raises what `extreme_eigenvalues` does.
     """
     run = _started(operator, count, steps, memory, seed)
-    while True:
-        run.step()
-        if progress:
-            progress(run.steps, steps)
-        if run.exhausted or run.steps >= steps or run.steps % CHECK_EVERY == 0:
-            values, bounds = run.ritz()
-            if len(values) < count and not run.exhausted:
-                continue
-            small = bounds[-count:].max() <= tolerance * np.abs(values).max()
-            if run.exhausted or run.steps >= steps or small:
-                chosen = list(range(len(values) - 1, max(len(values) - 1 - count, -1), -1))
-                return values[chosen], run.vectors(chosen)
+
+    def enough() -> bool:
+        values, bounds = run.ritz()
+        return bool(bounds[-count:].max() <= tolerance * np.abs(values).max())
+
+    _go_on(run, count, steps, enough, progress)
+    values, _ = run.ritz()
+    chosen = list(range(len(values)))[: -count - 1 : -1]
+    return values[chosen], run.vectors(chosen)
 
 
 def _started(
@@ -130,6 +125,22 @@ def _started(
     # Half of the space goes on: fewer vectors lose more than they save (Wu and Simon).
     kept = max(count, capacity // 4)
     return RestartedLanczos(operator, start, capacity, min(kept, (capacity - 1) // 2))
+
+
+def _go_on(
+    run: RestartedLanczos,
+    count: int,
+    steps: int,
+    enough: Callable[[], bool],
+    progress: Progress | None,
+) -> None:
+    """Steps until there are enough, all are spent, or nothing is left to find."""
+    while not run.exhausted and run.steps < steps:
+        run.step()
+        if progress:
+            progress(run.steps, steps)
+        if run.steps % CHECK_EVERY == 0 and run.steps >= count and enough():
+            break
 
 
 def _ends(run: RestartedLanczos, count: int) -> ExtremeEigenvalues:

@@ -13,8 +13,7 @@ from torch.optim import Adam
 
 from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley._validation import check_at_least
-from widevalley.valley.hessian.operators import require_samples
-from widevalley.valley.hessian.samples import sample_gradients
+from widevalley.valley.hessian.samples import require_samples, sample_gradients
 from widevalley.valley.objective import Objective, Progress
 
 CHUNK = 64

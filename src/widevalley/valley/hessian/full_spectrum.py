@@ -12,8 +12,8 @@ from torch import Tensor
 
 from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
+from widevalley.valley.hessian.curvature import Curvature
 from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
-from widevalley.valley.hessian.operators import Curvature
 from widevalley.valley.objective import Progress
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}

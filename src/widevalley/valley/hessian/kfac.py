@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from widevalley.valley.hessian.operators import SymmetricOperator, require_samples
+from widevalley.valley.hessian.operators import SymmetricOperator
+from widevalley.valley.hessian.samples import require_samples
 from widevalley.valley.objective import Objective
 
 

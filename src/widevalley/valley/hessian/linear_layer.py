@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from widevalley.valley._trees import sample_count
-from widevalley.valley.hessian.operators import Product, second_order
+from widevalley.valley.hessian.derivatives import Product, second_order
 from widevalley.valley.objective import Objective
 
 
@@ -113,12 +113,19 @@ def _fits(objective: Objective, layer: nn.Linear, prefix: str, starts: dict[str,
     own = {name for name, _ in layer.named_parameters()}
     if own - {"bias"} != {"weight"} or not all(f"{prefix}{name}" in starts for name in own):
         return False
-    if objective.is_tied(layer):
+    if _is_tied(layer, objective.module):
         return False
     inputs, targets = objective.batches[0]
     calls = _inputs_of(objective, layer, inputs)
     samples = sample_count((targets, inputs))
     return len(calls) == 1 and calls[0].dim() == 2 and len(calls[0]) == samples
+
+
+def _is_tied(layer: nn.Linear, module: nn.Module) -> bool:
+    """Whether another layer has one of this one's parameters."""
+    own = set(layer.parameters(recurse=False))
+    others = (m for m in module.modules() if m is not layer)
+    return any(own & set(m.parameters(recurse=False)) for m in others)
 
 
 def _starts(objective: Objective) -> Iterator[tuple[str, int]]:

@@ -14,6 +14,15 @@ from widevalley.valley._trees import map_tensors, sample_count, take, tensors_of
 from widevalley.valley.objective import Objective, Weights, leaves
 
 
+def require_samples(objective: Objective, what: str) -> None:
+    """Raise ValueError where samples have no gradients of their own."""
+    if objective.couples_samples:
+        raise ValueError(
+            f"objective: {what} needs the gradient of each sample, and here samples depend on "
+            "others of their batch (batch norm on batch statistics, a graph, a contrastive loss)"
+        )
+
+
 def sample_losses(
     objective: Objective, weights: Weights, inputs: Any, targets: Any
 ) -> tuple[Tensor, Tensor]:

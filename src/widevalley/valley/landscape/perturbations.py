@@ -50,7 +50,12 @@ def local_energy(
 
 
 def sharpness(
-    objective: Objective, radius: float, *, steps: int = 1, adaptive: bool = False
+    objective: Objective,
+    radius: float,
+    *,
+    steps: int = 1,
+    adaptive: bool = False,
+    progress: Progress | None = None,
 ) -> float:
     r"""Rise of the loss at the worst place within `radius`, found by ascent: max f(x + d) - f(x).
 
@@ -61,14 +66,15 @@ def sharpness(
     Adaptive, distances are in units of each weight's magnitude, |d / x| <= radius, which no
     rescaling of weights changes: ASAM's measure, d = radius x^2 g / |x g| (Kwon et al., 2021).
 
-    Raises ValueError for a radius not above 0 or steps below 1.
+    `progress` is called with steps done and steps at the most. Raises ValueError for a radius not
+    above 0 or steps below 1.
     """
     check_positive(radius=radius)
     check_at_least(1, steps=steps)
     at = objective.flat_weights
     scale = at.abs() if adaptive else torch.ones_like(at)
     moved, base, worst = torch.zeros_like(at), objective.value(), 0.0
-    for _ in range(steps):
+    for k in range(steps):
         gradient = scale * objective.gradient_at(at + scale * moved)
         norm = float(gradient.norm())
         if norm == 0:
@@ -76,4 +82,6 @@ def sharpness(
         moved = moved + (radius / steps / norm) * gradient
         moved *= min(1.0, radius / float(moved.norm()))
         worst = max(worst, objective.value_at(at + scale * moved) - base)
+        if progress:
+            progress(k + 1, steps)
     return worst

@@ -1,0 +1,228 @@
+"""Curvature of a mean loss as linear operators: Hessian, Gauss-Newton, empirical Fisher."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from widevalley.valley._trees import map_tensors, tensors_of
+from widevalley.valley.hessian.derivatives import Product, Tangents, pull_back, second_order
+from widevalley.valley.hessian.operators import SymmetricOperator
+from widevalley.valley.hessian.samples import require_samples, sample_losses
+from widevalley.valley.objective import Objective, leaves
+
+DTYPES = (torch.float64, torch.float32)
+
+
+class Curvature(SymmetricOperator):
+    """A mean over batches of one curvature matrix a batch.
+
+    Products go by reverse-mode derivatives alone, of which torch has every kind for every layer:
+    whatever can be differentiated twice by `torch.autograd.grad` can be multiplied here.
+
+    Args:
+        objective: the mean loss and the weights to take it at.
+        keep_graphs: keep what was computed of each batch from one product to the next: about
+            twice as fast for vectors, and memory for every activation of the whole data.
+
+    Raises:
+        ValueError: weights that are not float32 or float64, in which products would be off in the
+            second digit; or two evaluations of the same product that differ, saying in what.
+    """
+
+    has_penalty: ClassVar[bool] = True
+    """Whether the Hessian of the objective's penalty is part of it."""
+
+    def __init__(self, objective: Objective, *, keep_graphs: bool = False) -> None:
+        if objective.dtype not in DTYPES:
+            raise ValueError(
+                f"objective: its weights are {objective.dtype}, whose products are off in the "
+                "second digit; give Objective(..., dtype=torch.float32)"
+            )
+        self.objective = objective
+        self.size, self.dtype, self.device = objective.size, objective.dtype, objective.device
+        self._products: dict[int, Product] | None = {} if keep_graphs else None
+        self._vectorised = True
+        self._check_repeatable()
+
+    def _multiply(self, block: Tensor) -> Tensor:
+        rows = block.reshape(self.size, -1).T
+        total = torch.zeros_like(rows)
+        for k, weight in enumerate(self.objective.batch_weights):
+            if weight:
+                self._add_batch(total, weight, k, rows)
+        if self.objective.penalty and self.has_penalty:
+            self._add(total, 1.0, self._penalty_product(), rows)
+        if not math.isfinite(float(total.sum(dtype=torch.float64))):
+            raise ArithmeticError(f"{type(self).__name__}: a product is not finite")
+        return total.T.reshape(block.shape)
+
+    def _add_batch(self, total: Tensor, weight: float, k: int, rows: Tensor) -> None:
+        with self.objective.second_derivatives():
+            self._add(total, weight, self._product_of(k), rows)
+
+    def _add(self, total: Tensor, weight: float, product: Product, rows: Tensor) -> None:
+        """Add a product with rows (k, n), at once where its operations can be vectorised."""
+        shapes = [w.shape for w in self.objective.weights.values()]
+        sizes = [shape.numel() for shape in shapes]
+        parts = torch.split(rows, sizes, dim=1)
+        columns = tuple(p.reshape(-1, *s) for p, s in zip(parts, shapes, strict=True))
+
+        def add(found: Tangents, some: Tensor) -> None:
+            # Into place part by part: a product of all parts in a row would be one vector more.
+            for place, part in zip(torch.split(some, sizes, dim=1), found, strict=True):
+                place.add_(part.reshape(place.shape), alpha=weight)
+
+        if len(rows) > 1 and self._vectorised:
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "There is a performance drop")
+                    found = product(columns, True)
+            except RuntimeError:
+                # Some operation has no rule for a block; column by column all of them work.
+                self._vectorised = False
+            else:
+                add(found, total)
+                return
+        for j in range(len(rows)):
+            add(product(tuple(c[j] for c in columns), False), total[j : j + 1])
+
+    def _product_of(self, k: int) -> Product:
+        if self._products is None:
+            return self._product(*self.objective.batches[k])
+        if k not in self._products:
+            self._products[k] = self._product(*self.objective.batches[k])
+        return self._products[k]
+
+    @abstractmethod
+    def _product(self, inputs: Any, targets: Any) -> Product:
+        """The linear map of a batch's matrix; may be called again and again."""
+
+    def _penalty_product(self) -> Product:
+        """The Hessian of the penalty."""
+        objective, weights = self.objective, leaves(self.objective.weights)
+        assert objective.penalty is not None
+        with torch.enable_grad():
+            return second_order(objective.penalty(weights), list(weights.values()))
+
+    def _check_repeatable(self) -> None:
+        objective = self.objective
+        with torch.no_grad():
+            losses = [
+                objective.batch_loss(objective.weights, *objective.batches[0]) for _ in range(2)
+            ]
+        if not torch.equal(*losses):
+            raise ValueError(
+                f"module or loss: the loss of one batch was {float(losses[0])!r}, then "
+                f"{float(losses[1])!r}; must be the same at each call (functional dropout?)"
+            )
+        ones = torch.ones(1, self.size, dtype=self.dtype, device=self.device) / self.size**0.5
+        first, second = torch.zeros(2, *ones.shape, dtype=self.dtype, device=self.device)
+        for total in (first, second):
+            self._add_batch(total, 1.0, 0, ones)
+        if not torch.equal(first, second):
+            gap = float((first - second).norm() / first.norm())
+            raise ValueError(
+                f"module: one {type(self).__name__}-vector product differs by {gap:.1e} between "
+                "two calls; see torch.use_deterministic_algorithms for the operation at fault"
+            )
+
+
+class Hessian(Curvature):
+    """The matrix of second derivatives of the mean loss and its penalty.
+
+    Of a network with ReLU or max-pooling these are the derivatives almost everywhere, which finite
+    differences across kinks do not give.
+    """
+
+    def _product(self, inputs: Any, targets: Any) -> Product:
+        weights = leaves(self.objective.weights)
+        with torch.enable_grad():
+            loss = self.objective.batch_loss(weights, inputs, targets)
+            return second_order(loss, list(weights.values()))
+
+
+class GaussNewton(Curvature):
+    r"""The generalised Gauss-Newton matrix \sum_b w_b J_b^T H_b J_b, and the penalty's Hessian.
+
+    J is the Jacobian of the outputs, H the Hessian of the loss with respect to them; of
+    cross-entropy this is the Fisher information too. Outputs are all tensors of floating-point
+    numbers that the module returns.
+
+    Raises ValueError for an objective without a loss of its own: where the module computes it,
+    outputs and loss are one.
+    """
+
+    def __init__(self, objective: Objective, *, keep_graphs: bool = False) -> None:
+        require_loss(objective, "GaussNewton")
+        super().__init__(objective, keep_graphs=keep_graphs)
+
+    def _product(self, inputs: Any, targets: Any) -> Product:
+        objective, weights = self.objective, leaves(self.objective.weights)
+        at = list(weights.values())
+        with torch.enable_grad(), objective.second_derivatives():
+            outputs = objective.outputs(weights, inputs)
+            values = [t for t in tensors_of(outputs) if t.requires_grad]
+            # The same containers with tensors to differentiate the loss by.
+            inner = map_tensors(lambda t: t.detach().requires_grad_(t.requires_grad), outputs)
+            variables = [t for t in tensors_of(inner) if t.requires_grad]
+            curve = second_order(objective.loss_of(inner, targets), variables)
+            # J^T u is linear in u, whatever u is: its transpose is J.
+            directions = [torch.zeros_like(v, requires_grad=True) for v in values]
+            back = torch.autograd.grad(
+                values, at, directions, create_graph=True, materialize_grads=True
+            )
+
+        def product(tangents: Tangents, block: bool) -> Tangents:
+            pushed = pull_back(back, directions, tangents, block)
+            return pull_back(values, at, curve(pushed, block), block)
+
+        return product
+
+
+class EmpiricalFisher(Curvature):
+    r"""The second moment of the gradients of single samples, \sum_n p_n g_n g_n^T.
+
+    p_n is the weight of sample n in the mean, 1/N where all count alike. Samples lie along the
+    first dimension of outputs and targets; a penalty takes no part.
+
+    Raises ValueError for an objective without a loss of its own, or whose samples are coupled, so
+    that none has a gradient of its own.
+    """
+
+    has_penalty = False
+
+    def __init__(self, objective: Objective, *, keep_graphs: bool = False) -> None:
+        require_loss(objective, "EmpiricalFisher")
+        require_samples(objective, "EmpiricalFisher")
+        super().__init__(objective, keep_graphs=keep_graphs)
+
+    def _product(self, inputs: Any, targets: Any) -> Product:
+        objective, weights = self.objective, leaves(self.objective.weights)
+        at = list(weights.values())
+        with torch.enable_grad(), objective.second_derivatives():
+            losses, shares = sample_losses(objective, weights, inputs, targets)
+            directions = [torch.zeros_like(losses, requires_grad=True)]
+            back = torch.autograd.grad(
+                losses, at, directions, create_graph=True, materialize_grads=True
+            )
+
+        def product(tangents: Tangents, block: bool) -> Tangents:
+            (pushed,) = pull_back(back, directions, tangents, block)
+            return pull_back([losses], at, (pushed * shares,), block)
+
+        return product
+
+
+def require_loss(objective: Objective, what: str) -> None:
+    """Raise ValueError where the module computes the loss itself."""
+    if objective.loss is None:
+        raise ValueError(
+            f"objective: {what} needs outputs and loss apart; give Objective a loss, such as "
+            "lambda outputs, batch: cross_entropy(outputs.logits, batch['labels'])"
+        )
