@@ -43,6 +43,8 @@ Of repeated experiments on a linear regression of 13 weights, whose truth is clo
 """
 SECOND = 10**6
 """Added to the seeds of chains of the second scope."""
+EVERY = 20
+"""Repetitions between two tables."""
 Cover = np.ndarray
 """Whether intervals cover, one or several."""
 
@@ -162,27 +164,31 @@ def coverage(shares: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.std(shares, ddof=1) / math.sqrt(len(shares)))
 
 
-def page(repetitions: int, processes: int) -> str:
-    """The table."""
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        found = pool.map(repetition, range(repetitions), chunksize=10)
+def page(found: Sequence[dict[str, float]]) -> str:
+    """The table, of the repetitions that are done."""
     rows = []
     for name in EXPERIMENTS:
         share, error = coverage([each[name] for each in found])
-        rows.append([name, f"{repetitions:,}", f"{100 * share:.1f} ± {100 * error:.1f}"])
+        rows.append([name, f"{len(found):,}", f"{100 * share:.1f} ± {100 * error:.1f}"])
     table = markdown_table((["95 % intervals of", "repetitions", "cover, percent"], rows))
     return f"{TITLE}\n{table}"
 
 
 def main() -> None:
-    """Write the table."""
+    """Write the table, anew whenever some more repetitions are done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--repetitions", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--to", type=Path, default=Path("results/instruments"))
     flags = parser.parse_args()
     flags.to.mkdir(parents=True, exist_ok=True)
-    (flags.to / "calibration.md").write_text(page(flags.repetitions, flags.processes))
+    found: list[dict[str, float]] = []
+    with multiprocessing.get_context("spawn").Pool(flags.processes) as pool:
+        # In the order of seeds: which repetitions are in the table depends on no outcome.
+        for each in pool.imap(repetition, range(flags.repetitions)):
+            found.append(each)
+            if len(found) % EVERY == 0 or len(found) == flags.repetitions:
+                (flags.to / "calibration.md").write_text(page(found))
 
 
 if __name__ == "__main__":
