@@ -140,6 +140,12 @@ def test_sharpness_of_a_quadratic(quadratic):
     assert worst >= float(rises.max()) * 0.98
 
 
+def test_sharpness_says_how_far_it_is(quadratic):
+    calls = []
+    sharpness(quadratic, 0.1, steps=3, progress=lambda *n: calls.append(n))
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -55,17 +55,25 @@ def laplace(
 ) -> LaplaceApproximation:
     """-F by Laplace's method at the weights of an objective, for several scopes at once.
 
-    Costs steps x (probes + 1) products whatever the number of scopes; `progress` is called with the
-    products of the probes done, and all of them.
+    Costs steps x (probes + 1) products whatever the number of scopes; `progress` is called with
+    products done and products in all.
 
     Raises ValueError for a scope not above 0, or at or below minus the least Ritz value.
     """
     for gamma in gammas:
         check_positive(gamma=gamma, beta=beta)
     objective = hessian.objective
-    density = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=progress)
+    steps = min(steps, objective.size)
+    total = steps * (probes + 1)
+
+    def done(products: int, _: int) -> None:
+        if progress:
+            progress(products, total)
+
+    density = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=done)
     gradient = objective.gradient()
     nodes, weights, least = _along(hessian, gradient, steps)
+    done(total, total)
     least = min(least, float(density.values.min()))
     if min(gammas) <= -least:
         raise ValueError(f"gamma={min(gammas)}: must be above {-least}, minus the least Ritz value")
