@@ -24,6 +24,7 @@ NAMESPACES = {
     "widevalley.valley.robustness": "",
     "widevalley.valley.samplers": "",
     "widevalley.valley.theory": "",
+    "widevalley.valley.theory.pac_bayes": "",
     "widevalley.experimental": "not measured yet where it matters",
 }
 """What is documented, in this order."""

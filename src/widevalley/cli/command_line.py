@@ -10,6 +10,7 @@ import widevalley
 from widevalley.cli.flatness_verb import MeasureFlatness
 from widevalley.cli.hardening_verb import Harden
 from widevalley.cli.landscape_verb import DrawLandscape
+from widevalley.cli.pac_bayes_verb import BoundRisk
 from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report, Reproduce
 from widevalley.cli.spectrum_verb import MeasureSpectrum
 from widevalley.cli.training_verbs import Compare, Sweep, Train
@@ -29,6 +30,7 @@ VERBS: tuple[type[Verb], ...] = (
     MeasureSpectrum,
     MeasureFlatness,
     Harden,
+    BoundRisk,
     DrawLandscape,
     CheckTheory,
 )

@@ -5,7 +5,12 @@ from widevalley.data.corpus import Corpus, contiguous, windows
 from widevalley.data.dataset import Dataset
 from widevalley.data.digits import load_digits
 from widevalley.data.files import DataUnavailable
-from widevalley.data.label_noise import first, with_label_noise
+from widevalley.data.label_noise import (
+    first,
+    in_two_classes,
+    with_label_noise,
+    with_random_labels,
+)
 from widevalley.data.mnist import load_mnist
 from widevalley.data.other import in_characters, rotated
 from widevalley.data.ptb import load_ptb
@@ -18,6 +23,7 @@ __all__ = [
     "contiguous",
     "first",
     "in_characters",
+    "in_two_classes",
     "load_cifar10",
     "load_digits",
     "load_mnist",
@@ -26,4 +32,5 @@ __all__ = [
     "rotated",
     "windows",
     "with_label_noise",
+    "with_random_labels",
 ]

@@ -1,4 +1,4 @@
-"""Fewer labels and wrong ones: what a data set is made harder by."""
+"""Fewer labels, fewer classes and wrong labels: what a data set is made harder or easier by."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def with_label_noise(data: Dataset, share: float, *, seed: int) -> Dataset:
     shift = torch.randint(1, data.classes, (len(chosen),), generator=generator)
     targets[chosen] = (targets[chosen] + shift) % data.classes
     return replace(data, train_targets=targets)
+
+
+def in_two_classes(data: Dataset) -> Dataset:
+    """The data set with its classes in two halves: 0 the lower one, 1 the upper."""
+    half = data.classes // 2
+    return replace(
+        data,
+        train_targets=(data.train_targets >= half).long(),
+        test_targets=(data.test_targets >= half).long(),
+        classes=2,
+    )
+
+
+def with_random_labels(data: Dataset, *, seed: int) -> Dataset:
+    """Every label, training and test, drawn uniformly anew: there is nothing to be learned."""
+    generator = torch.Generator().manual_seed(seed)
+    train, test = (
+        torch.randint(data.classes, targets.shape, generator=generator)
+        for targets in (data.train_targets, data.test_targets)
+    )
+    return replace(data, train_targets=train, test_targets=test)

@@ -13,6 +13,12 @@ from widevalley.experiments.hardening import (
 )
 from widevalley.experiments.measure_spectrum import density, exact, fisher
 from widevalley.experiments.methods import METHODS, Method, Parameter
+from widevalley.experiments.pac_bayes_of_runs import (
+    PacBayes,
+    PacBayesConfig,
+    load_pac_bayes,
+    measure_pac_bayes,
+)
 from widevalley.experiments.paper_results import QUOTED, Quoted
 from widevalley.experiments.paper_runs import reproduce, small
 from widevalley.experiments.recipe import Recipe
@@ -39,6 +45,8 @@ __all__ = [
     "LossConfig",
     "Measure",
     "Method",
+    "PacBayes",
+    "PacBayesConfig",
     "Parameter",
     "Quoted",
     "Recipe",
@@ -56,8 +64,10 @@ __all__ = [
     "held_out",
     "load_flatness",
     "load_hardening",
+    "load_pac_bayes",
     "measure_flatness",
     "measure_hardening",
+    "measure_pac_bayes",
     "play",
     "reproduce",
     "seeds_of",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from widevalley.experiments.allcnn import ALLCNN
+from widevalley.experiments.binary_mnist import BINARY_MNIST, RANDOM_MNIST
 from widevalley.experiments.character_gpt import GPT_1M, SMALL_GPT
 from widevalley.experiments.charlstm import CHARLSTM
 from widevalley.experiments.digits import DIGITS
@@ -28,4 +29,7 @@ BEYOND: dict[str, Recipe] = {
 }
 """What the paper has no network for: tasks of tournaments."""
 
-RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER, **SMALL, **BEYOND}
+BOUNDED: dict[str, Recipe] = {recipe.name: recipe for recipe in (BINARY_MNIST, RANDOM_MNIST)}
+"""What a PAC-Bayes bound is computed for."""
+
+RECIPES: dict[str, Recipe] = {DIGITS.name: DIGITS, **PAPER, **SMALL, **BEYOND, **BOUNDED}

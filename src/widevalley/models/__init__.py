@@ -1,7 +1,13 @@
 """What is trained."""
 
 from widevalley.models.convolutional import AllCNN, LeNet, SmallLeNet
-from widevalley.models.fully_connected import DigitsMLP, FullyConnected, MnistFC, SmallMnistFC
+from widevalley.models.fully_connected import (
+    BoundedLogProbabilities,
+    DigitsMLP,
+    FullyConnected,
+    MnistFC,
+    SmallMnistFC,
+)
 from widevalley.models.gpt import GPT
 from widevalley.models.recurrent import PTBLSTM, CharLSTM, SmallCharLSTM, State, detach
 
@@ -9,6 +15,7 @@ __all__ = [
     "GPT",
     "PTBLSTM",
     "AllCNN",
+    "BoundedLogProbabilities",
     "CharLSTM",
     "DigitsMLP",
     "FullyConnected",

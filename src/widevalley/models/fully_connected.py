@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from widevalley.models.dropout import dropout as dropout_layers
 
@@ -52,3 +54,23 @@ class DigitsMLP(FullyConnected):
 
     def __init__(self, *, dropout: float = 0.1, input_dropout: float = 0.0) -> None:
         super().__init__((64, 64, 64, 10), dropout=dropout, input_dropout=input_dropout)
+
+
+class BoundedLogProbabilities(nn.Module):
+    r"""Scores of two classes as log-probabilities from -bound to 0, which add up to 1.
+
+    log(e^-bound + (1 - 2 e^-bound) p), p the softmax: cross-entropy is at most bound, so that one
+    of m samples can move the mean loss by bound/m at most. The privacy of a walk stands on that
+    (Dziugaite & Roy, 2018, Appendix B).
+    """
+
+    def __init__(self, bound: float) -> None:
+        super().__init__()
+        if not bound > math.log(2):
+            raise ValueError(f"bound={bound}: must be above ln 2")
+        self.bound = bound
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Log-probabilities, (samples, 2)."""
+        floor = math.exp(-self.bound)
+        return torch.log(floor + (1 - 2 * floor) * scores.softmax(dim=1))

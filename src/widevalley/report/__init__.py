@@ -20,6 +20,7 @@ from widevalley.report.landscape_figures import (
     draw_toy,
     draw_traces,
 )
+from widevalley.report.pac_bayes_table import broken_bounds, pac_bayes_cells, write_pac_bayes
 from widevalley.report.paper_tables import (
     copy_reproduction,
     sgld_table,
@@ -39,6 +40,7 @@ from widevalley.report.trials import trial_table
 
 __all__ = [
     "Group",
+    "broken_bounds",
     "copy_reproduction",
     "diverged_in",
     "draw_curves",
@@ -58,6 +60,7 @@ __all__ = [
     "group_runs",
     "hardening_cells",
     "markdown_table",
+    "pac_bayes_cells",
     "rich_table",
     "run_cells",
     "sgld_table",
@@ -67,6 +70,7 @@ __all__ = [
     "trial_table",
     "write_claims",
     "write_hardening",
+    "write_pac_bayes",
     "write_report",
     "write_reproduction",
     "write_results",

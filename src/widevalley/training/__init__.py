@@ -3,6 +3,7 @@
 from widevalley.training.classification import Classification
 from widevalley.training.config import RateSchedule, RunConfig
 from widevalley.training.context import CharacterWindows
+from widevalley.training.entropy_sgld import EntropySGLDSettings
 from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
@@ -51,6 +52,7 @@ __all__ = [
     "Diverged",
     "EntropyAdamSettings",
     "EntropySGDSettings",
+    "EntropySGLDSettings",
     "Feed",
     "HardenedAdamWSettings",
     "Interrupted",

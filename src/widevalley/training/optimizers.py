@@ -18,6 +18,7 @@ from widevalley.optim import (
     LocalEntropy,
     gradient_point,
 )
+from widevalley.training.entropy_sgld import EntropySGLDSettings
 from widevalley.training.peers import PeerSettings
 from widevalley.training.settings import Settings
 from widevalley.training.wrappers import MuonWithAdamW
@@ -338,6 +339,7 @@ OptimizerSettings = (
     | SGDSettings
     | AdamSettings
     | SGLDSettings
+    | EntropySGLDSettings
     | LocalEntropyAdamWSettings
     | SmoothedAdamWSettings
     | HardenedAdamWSettings

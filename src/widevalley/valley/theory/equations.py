@@ -1,8 +1,4 @@
-r"""The paper's theory as small functions, each one equation; docs/theory.md has their numbers.
-
-Notation: f is \alpha-Lipschitz and \beta-smooth, \gamma the scope, c the width of the gap: the
-theory assumes that no eigenvalue of the Hessian of f lies in [-2 \gamma - c, c].
-"""
+"""The paper's theory, sections 3 and 4.4 and Appendices B and C, in its notation."""
 
 from __future__ import annotations
 
