@@ -13,6 +13,7 @@ from widevalley.experiments.hardening import (
 )
 from widevalley.experiments.measure_spectrum import density, exact, fisher
 from widevalley.experiments.methods import METHODS, Method, Parameter
+from widevalley.experiments.pac_bayes_checks import PAC_BAYES_CHECKS
 from widevalley.experiments.pac_bayes_of_runs import (
     PacBayes,
     PacBayesConfig,
@@ -32,6 +33,7 @@ from widevalley.experiments.tournament import Rules, held_out, play
 __all__ = [
     "CONTESTS",
     "METHODS",
+    "PAC_BAYES_CHECKS",
     "PAPER",
     "QUOTED",
     "RECIPES",
