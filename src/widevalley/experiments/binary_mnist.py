@@ -44,20 +44,33 @@ def _network(config: RunConfig) -> nn.Module:
     return FullyConnected((784, 100, 100, 2)).append(BoundedLogProbabilities(BOUND))
 
 
-def _thermal(tau: float) -> dict[str, float]:
-    """Noise and weight decay of a walk at this inverse temperature."""
-    return {"noise": math.sqrt(2 / tau), "weight_decay": 1 / (tau * PRIOR**2)}
+def _noise(tau: float) -> float:
+    return math.sqrt(2 / tau)
+
+
+def _decay(tau: float) -> float:
+    return 1 / (tau * PRIOR**2)
+
+
+def _sgld(tau: float) -> SGLDSettings:
+    return SGLDSettings(lr=0.05, noise=_noise(tau), weight_decay=_decay(tau))
 
 
 _run = partial(RunConfig, schedule="constant", evaluate_every=2.0)
 _ROOT = math.sqrt(SAMPLES)
 _VARIANTS = {
     "entropy-sgld": _run(
-        optimizer=EntropySGLDSettings(lr=0.5, langevin_lr=0.02, gamma=10.0, **_thermal(_ROOT)),
+        optimizer=EntropySGLDSettings(
+            lr=0.5,
+            langevin_lr=0.02,
+            gamma=10.0,
+            noise=_noise(_ROOT),
+            weight_decay=_decay(_ROOT),
+        ),
         epochs=16.0,
     ),
-    "sgld": _run(optimizer=SGLDSettings(lr=0.05, **_thermal(_ROOT)), epochs=6.0),
-    "sgld-cooler": _run(optimizer=SGLDSettings(lr=0.05, **_thermal(4 * _ROOT)), epochs=8.0),
+    "sgld": _run(optimizer=_sgld(_ROOT), epochs=6.0),
+    "sgld-cooler": _run(optimizer=_sgld(4 * _ROOT), epochs=8.0),
     "entropy-sgd": RunConfig(
         optimizer=EntropySGDSettings(noise=COLD),
         epochs=100.0,

@@ -161,7 +161,7 @@ class Evaluated:
 def evaluated(model: nn.Module, inputs: Tensor, targets: Tensor) -> Evaluated:
     """Evaluate a network that has no dropout and no batch norm."""
     loss = wrong = 0.0
-    for x, y in zip(inputs.split(CHUNK), targets.split(CHUNK), strict=True):
+    for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
         scores = model(x)
         loss += float(functional.cross_entropy(scores, y, reduction="sum"))
         wrong += float((scores.argmax(dim=1) != y).sum())
@@ -179,7 +179,7 @@ def fresh_weights_error(
     """
     assert isinstance(model, nn.Sequential)
     wrong = 0.0
-    for x, y in zip(inputs.split(CHUNK), targets.split(CHUNK), strict=True):
+    for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
         for layer in model:
             h, x = x, layer(x)
             if isinstance(layer, nn.Linear):

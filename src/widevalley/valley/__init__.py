@@ -7,7 +7,7 @@
 | `landscape` | slices and planes, rise under perturbations, the toy landscape |
 | `robustness` | copies of a module rounded to few bits, or with noise in its weights |
 | `samplers` | Langevin and Hamiltonian chains around an anchor, and their diagnostics |
-| `theory` | the paper's equations as functions |
+| `theory` | the paper's equations as functions; bounds on the risk in `theory.pac_bayes` |
 
 Here are the names most users need first; each lives in a namespace too.
 """
