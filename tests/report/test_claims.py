@@ -8,10 +8,11 @@ import pytest
 from scipy import stats
 
 from widevalley.cli import main
-from widevalley.report import write_claims
+from widevalley.report import write_claims, write_power
 from widevalley.report.claims import CLAIMS
 from widevalley.report.evidence import Sample, below, difference, gradients_to, together
 from widevalley.report.groups import folders_in, group_runs
+from widevalley.report.power import power_of, seeds_for
 from widevalley.training import RunFolder
 
 from .test_report import START
@@ -30,7 +31,9 @@ def write_runs(root, path, curves, *, final="test", loss=0.01):
             last = {"final": True, "train_set_loss": loss + seed / 1000} if k == len(errors) else {}
             judged = {f"{final}_error": error, f"{final}_loss": error / 100}
             folder.append(
-                {"gradients": 100 * k, "epoch": float(k), "train_loss": 0.1, **judged} | last
+                {"gradients": 100 * k, "epoch": float(k), "seconds": 60.0, "train_loss": 0.1}
+                | judged
+                | last
             )
 
 
@@ -167,3 +170,48 @@ def test_the_command(tmp_path, capsys):
     assert "widevalley compare digits --seeds 3" in (tmp_path / "claims.md").read_text()
     assert main(["claims", str(tmp_path / "absent")]) == 2
     assert main(["claims", str(tmp_path), "--seeds", "3"]) == 2
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(0.5, 64), (0.8, 26), (1.0, 17), (2.0, 6)])
+def test_seeds_are_those_of_cohens_tables(effect, seeds):
+    """Cohen (1988), two samples, 5 % on both sides, power 0.8, in standard deviations."""
+    assert seeds_for(effect, 1.0) == seeds
+    assert seeds_for(3 * effect, 3.0) == seeds
+
+
+def test_seeds_that_nobody_has():
+    assert seeds_for(0.01, 1.0) is None
+    assert seeds_for(0.0, 1.0) is None
+    assert seeds_for(0.1, 0.0) == 2
+
+
+def test_power_is_how_often_simulated_seeds_settle():
+    rng = np.random.default_rng(0)
+    samples = rng.normal(size=(3000, 2, 6)) + np.array([0.0, 1.5])[:, None]
+    settled = [
+        below(difference(Sample("a", tuple(a)), Sample("b", tuple(b)))) == "holds"
+        for a, b in samples
+    ]
+    assert power_of(1.5, 1.0, 6) == pytest.approx(np.mean(settled), abs=0.03)
+
+
+def test_the_page_of_power(tmp_path):
+    """What is settled is left out; a margin counts; one seed a side has no spread."""
+    write_runs(tmp_path, "paper/lenet/paper", [[9, 1.00], [9, 1.10]])
+    write_runs(tmp_path, "paper/lenet/baseline", [[9, 1.00], [9, 1.12]])
+    write_runs(tmp_path, "paper/mnistfc/best", [[9, 1.0]])
+    write_runs(tmp_path, "paper/mnistfc/tuned", [[9, 1.0]])
+    text = write_power(tmp_path, tmp_path / "power.md").read_text()
+    section = text.split(f"## {AS_GOOD}\n")[1].split("\n## ")[0]
+    one, two = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    assert one.startswith("| mnistfc: best, tuned | 1, 1 | 0.1 | unknown: one seed a side |")
+    gap = 0.1 * 1.06 + 0.01  # a tenth of the baseline's mean, and the lead
+    spread = math.sqrt((0.1**2 + 0.12**2) / 2 / 2)
+    wanted = seeds_for(gap, spread)
+    assert two.startswith(
+        f"| lenet: paper, baseline | 2, 2 | {gap:.2g} | {spread:.2g} | {wanted} |"
+    )
+    write_runs(tmp_path, "paper/charlstm/paper", [[9, 1.0]])
+    write_runs(tmp_path, "paper/charlstm/baseline", [[9, 2.0], [9, 2.1]])
+    verdicts(tmp_path)
+    assert rows(tmp_path, LOSS)[-1].endswith("(one seed) |")

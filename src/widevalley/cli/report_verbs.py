@@ -22,6 +22,7 @@ from widevalley.report import (
     sgld_table,
     table_1,
     write_claims,
+    write_power,
     write_results,
     write_theory,
 )
@@ -124,7 +125,7 @@ class Claims(Verb):
     needs: ClassVar[str] = "a FOLDER"
 
     folder: Folder
-    """Holds `paper` and `studies`; claims.md is written there."""
+    """Holds `paper` and `studies`; claims.md and power.md are written there."""
 
     def run(self) -> None:
         """Test the paper's claims by the runs of a results folder."""
@@ -133,7 +134,7 @@ class Claims(Verb):
         file = self.folder / "claims.md"
         for title, verdict in write_claims(self.folder, file):
             print(f"{verdict:14} {title}")
-        print(f"written: {file}")
+        print(f"written: {file}\nwritten: {write_power(self.folder, self.folder / 'power.md')}")
 
 
 @dataclass(frozen=True)

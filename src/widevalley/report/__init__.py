@@ -27,6 +27,7 @@ from widevalley.report.paper_tables import (
     table_1,
     write_reproduction,
 )
+from widevalley.report.power import write_power
 from widevalley.report.spectrum_figures import (
     draw_density,
     draw_fisher,
@@ -71,6 +72,7 @@ __all__ = [
     "write_claims",
     "write_hardening",
     "write_pac_bayes",
+    "write_power",
     "write_report",
     "write_reproduction",
     "write_results",

@@ -7,12 +7,14 @@ interval by the rule of `evidence.below`, or where the test says so from counts 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
 from widevalley.experiments import PAPER, Measure
 from widevalley.report.evidence import (
+    Comparison,
     Sample,
     Verdict,
     below,
@@ -41,16 +43,36 @@ class Row:
     against: str
     difference: str
     verdict: Verdict
+    comparison: Comparison | None = None
+    """What the verdict follows from, where it does from an interval."""
+    minutes: float | None = None
+    """Of a run of either side, on average; None for measures of runs."""
+
+    @property
+    def shown_verdict(self) -> str:
+        """The verdict, and whether it rests on a single run."""
+        pair = self.comparison
+        single = pair is not None and min(len(pair.ours.values), len(pair.against.values)) == 1
+        return f"{self.verdict} (one seed)" if single else self.verdict
 
 
 ClaimTest = Callable[[ResultsFolder], Iterator[Row]]
 
 
-def compared(where: str, a: Sample, b: Sample, margin: float, digits: int) -> Row:
-    """Whether a is below b + margin."""
+def compared(
+    where: str,
+    a: Sample,
+    b: Sample,
+    margin: float,
+    digits: int,
+    groups: tuple[Group, ...] = (),
+) -> Row:
+    """Whether a is below b + margin; `groups` are the runs, where they are known."""
     gap = difference(a, b)
     cells = a.shown(digits), b.shown(digits), gap.shown(digits)
-    return Row(where, *cells, below(gap, margin))
+    seconds = [group.final("seconds").mean for group in groups]
+    minutes = statistics.fmean(seconds) / 60 if seconds else None
+    return Row(where, *cells, below(gap, margin), Comparison(a, b, margin), minutes)
 
 
 def needs_fewer_gradients(results: ResultsFolder) -> Iterator[Row]:
@@ -64,7 +86,7 @@ def needs_fewer_gradients(results: ResultsFolder) -> Iterator[Row]:
         if math.isinf(ours.mean):
             yield Row(recipe, f"{a.name}: not every seed", theirs.shown(0), "", "does not hold")
         else:
-            yield compared(recipe, ours, theirs, 0.0, 0)
+            yield compared(recipe, ours, theirs, 0.0, 0, (a, b))
 
 
 def generalises_as_well(results: ResultsFolder) -> Iterator[Row]:
@@ -72,14 +94,14 @@ def generalises_as_well(results: ResultsFolder) -> Iterator[Row]:
     for recipe, a, b in results.pairs():
         theirs = final_result(b)
         margin = _margin(b, theirs.mean)
-        yield compared(recipe, final_result(a), theirs, margin, b.metric.digits)
+        yield compared(recipe, final_result(a), theirs, margin, b.metric.digits, (a, b))
 
 
 def has_lower_training_loss(results: ResultsFolder) -> Iterator[Row]:
     """Loss of the whole training set at the end."""
     for recipe, a, b in results.pairs():
         ours, theirs = final(a, "train_set_loss"), final(b, "train_set_loss")
-        yield compared(recipe, ours, theirs, 0.0, 4)
+        yield compared(recipe, ours, theirs, 0.0, 4, (a, b))
 
 
 def sgld_is_worse(results: ResultsFolder) -> Iterator[Row]:
@@ -89,8 +111,8 @@ def sgld_is_worse(results: ResultsFolder) -> Iterator[Row]:
         for name in ("paper", "baseline"):
             other = results.variant(recipe, name)
             if sgld and other:
-                digits = sgld.metric.digits
-                yield compared(recipe, final_result(other), final_result(sgld), 0.0, digits)
+                ours, theirs = final_result(other), final_result(sgld)
+                yield compared(recipe, ours, theirs, 0.0, sgld.metric.digits, (other, sgld))
 
 
 def is_insensitive_to(setting: str) -> ClaimTest:
@@ -105,7 +127,7 @@ def is_insensitive_to(setting: str) -> ClaimTest:
             for group in groups:
                 if group is not best:
                     ours = final_result(group, _short(group.name))
-                    yield compared(recipe, ours, reference, margin, 2)
+                    yield compared(recipe, ours, reference, margin, 2, (group, best))
 
     return rows
 
@@ -116,7 +138,7 @@ def constant_walk_rate_is_better(results: ResultsFolder) -> Iterator[Row]:
         constant, annealed = sorted(groups, key=lambda g: g.name != "walk_schedule=constant")
         ours = final_result(constant, _short(constant.name))
         theirs = final_result(annealed, _short(annealed.name))
-        yield compared(recipe, ours, theirs, 0.0, 2)
+        yield compared(recipe, ours, theirs, 0.0, 2, (constant, annealed))
 
 
 def has_larger_usable_rates(results: ResultsFolder) -> Iterator[Row]:

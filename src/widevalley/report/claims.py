@@ -24,7 +24,8 @@ way, and is not settled otherwise. A comparison is settled where the 95 % interv
 (Student's, over seeds) lies on one side. Every number is read from the run folders beside this
 file. "paper" and "baseline" are the paper's own settings; "best" is ours, and "tuned" an SGD or
 Adam that spends as many gradients, chosen by held-out data as ours was (NETWORK-tuning has the
-trials of each).
+trials of each). A verdict that rests on a single run on either side says so; how many seeds the
+others would need is in [power.md](power.md).
 """
 
 
@@ -45,7 +46,9 @@ def write_claims(root: Path, file: Path) -> list[tuple[str, Verdict]]:
     summary = markdown_table((["claim", "verdict"], [list(pair) for pair in verdicts]))
     sections = []
     for claim, rows in found:
-        cells = [[row.where, row.ours, row.against, row.difference, row.verdict] for row in rows]
+        cells = [
+            [row.where, row.ours, row.against, row.difference, row.shown_verdict] for row in rows
+        ]
         evidence = markdown_table((HEADS, cells)) if rows else "Not run.\n"
         sections.append(f"## {claim.title}\n\n{claim.method}\n\n{evidence}")
     page = [INTRODUCTION, summary, "\n".join(sections), provenance(results.every_run())]

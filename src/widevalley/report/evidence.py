@@ -51,20 +51,50 @@ class Interval:
         return f"{text} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Two samples, taken to scatter alike, and where the verdict on their difference turns."""
+
+    ours: Sample
+    against: Sample
+    margin: float = 0.0
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of `spread`; two single runs have none."""
+        return len(self.ours.values) + len(self.against.values) - 2
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a run around its sample's mean.
+
+        Pooled: with two or three seeds a side, Welch's degrees of freedom would be few.
+        """
+        both = (self.ours, self.against)
+        squares = math.fsum((v - s.mean) ** 2 for s in both for v in s.values)
+        return math.sqrt(squares / self.freedom)
+
+    @property
+    def largest_spread(self) -> float:
+        """The upper end of a one-sided interval of 80 % for it."""
+        return self.spread * math.sqrt(self.freedom / float(stats.chi2.ppf(0.2, self.freedom)))
+
+    @property
+    def effect(self) -> float:
+        """How far the difference is from where the verdict turns."""
+        return abs(self.ours.mean - self.against.mean - self.margin)
+
+
 def difference(a: Sample, b: Sample) -> Interval:
     """Student's interval of mean(a) - mean(b), the two taken to scatter alike.
 
     One sample may be a single run; where both are, the interval is all numbers.
     """
-    middle = a.mean - b.mean
-    freedom = len(a.values) + len(b.values) - 2
-    # Two single runs: nothing is known of their scatter.
-    if freedom == 0:
+    middle, pair = a.mean - b.mean, Comparison(a, b)
+    if pair.freedom == 0:
         return Interval(middle, -math.inf, math.inf)
-    # The pooled variance: with two or three seeds a side, Welch's degrees of freedom would be few.
-    squares = math.fsum((v - s.mean) ** 2 for s in (a, b) for v in s.values)
-    error = math.sqrt(squares / freedom * (1 / len(a.values) + 1 / len(b.values)))
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+    error = pair.spread * math.sqrt(1 / len(a.values) + 1 / len(b.values))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, pair.freedom)) * error
     return Interval(middle, middle - half, middle + half)
 
 
