@@ -25,6 +25,7 @@ NAMESPACES = {
     "widevalley.valley.samplers": "",
     "widevalley.valley.theory": "",
     "widevalley.valley.theory.pac_bayes": "",
+    "widevalley.plot": "pictures of what the instruments measured",
     "widevalley.experimental": "not measured yet where it matters",
 }
 """What is documented, in this order."""

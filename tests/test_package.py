@@ -42,3 +42,13 @@ def test_the_schedules_are_a_module():
     )
     done = run(code)
     assert done.stdout == "True\n", done.stderr
+
+
+def test_pictures_say_which_extra_they_need():
+    done = run(
+        "import widevalley.valley; print('there'); from widevalley import plot", ("matplotlib",)
+    )
+    assert done.stdout == "there\n"
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: widevalley.plot needs matplotlib: pip install 'widevalley[plot]'"
+    )

@@ -9,7 +9,8 @@ README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
 
 
-def test_python_blocks_run_one_after_the_other(capsys):
+def test_python_blocks_run_one_after_the_other(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     names = {}
     for block in BLOCKS:
@@ -17,6 +18,7 @@ def test_python_blocks_run_one_after_the_other(capsys):
     loss, *_, share = capsys.readouterr().out.split()
     assert float(loss) < 0.6
     assert 0 < float(share) < 1
+    assert (tmp_path / "density.png").stat().st_size > 5000
 
 
 def test_there_is_an_example():

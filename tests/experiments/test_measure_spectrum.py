@@ -12,10 +12,10 @@ from widevalley.experiments import (
     RECIPES,
     LossConfig,
     Recipe,
-    density,
     exact,
     finished_run,
     fisher,
+    measure_density,
 )
 from widevalley.experiments.run_end import loss_of
 from widevalley.models import CharLSTM, SmallCharLSTM
@@ -108,10 +108,10 @@ def test_exact_density_and_fisher_agree(folder):
     assert found.facts["recipe"] == folder.config["recipe"]
     assert found.facts["samples"] == 48
     assert len(found.probed) == 5
-    rough = density(folder, config, steps=30, probes=3)
+    rough = measure_density(folder, config, steps=30, probes=3)
     assert rough.largest[0] == pytest.approx(found.values[-1], rel=1e-4)
     assert rough.size == found.size
-    kept = density(folder, config, steps=30, probes=3, keep_graphs=True)
+    kept = measure_density(folder, config, steps=30, probes=3, keep_graphs=True)
     np.testing.assert_allclose(kept.largest, rough.largest, rtol=1e-6)
     if folder.config["recipe"] == "tiny":
         diagonal = fisher(folder, config, steps=3)

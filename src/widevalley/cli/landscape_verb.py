@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from widevalley.cli.terminal import progress_bar
 from widevalley.cli.verb import CONFIG, Verb, command
-from widevalley.experiments import LandscapeConfig, around, between, finished_run, slices
+from widevalley.experiments import LandscapeConfig, around, between, finished_run, slices_through
+from widevalley.plot import progress_bar
 from widevalley.report import draw_line, draw_planes, draw_slices, draw_toy
 from widevalley.training import RunFolder
 from widevalley.valley.landscape import TOY_GAMMAS, Slice, toy_landscape
@@ -54,7 +54,9 @@ class DrawLandscape(Verb):
         runs = [finished_run(name, self.runs, command=command()) for name in self.ends]
         self.to.mkdir(parents=True, exist_ok=True)
         if len(runs) == 1:
-            file = _save(lambda **how: slices(runs[0], self.config, **how), self.to / "slices.npz")
+            file = _save(
+                lambda **how: slices_through(runs[0], self.config, **how), self.to / "slices.npz"
+            )
             written = [file, *draw_slices(file)]
         else:
             through = self.to / ("line.npz" if len(runs) == 2 else "plane.npz")

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from widevalley.cli.terminal import progress_bar
 from widevalley.cli.verb import CONFIG, Verb, command
-from widevalley.experiments import LossConfig, density, exact, finished_run, fisher
+from widevalley.experiments import LossConfig, exact, finished_run, fisher, measure_density
+from widevalley.plot import progress_bar
 from widevalley.report import draw_density, draw_fisher, draw_spectrum, spectrum_cells
 from widevalley.training import RunFolder
 
@@ -80,7 +80,7 @@ def _exact(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list
 def _density(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "density.npz"
     with progress_bar("products") as bar:
-        found = density(
+        found = measure_density(
             run,
             flags.config,
             steps=flags.steps,

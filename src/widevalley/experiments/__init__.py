@@ -11,7 +11,7 @@ from widevalley.experiments.hardening import (
     load_hardening,
     measure_hardening,
 )
-from widevalley.experiments.measure_spectrum import density, exact, fisher
+from widevalley.experiments.measure_spectrum import exact, fisher, measure_density
 from widevalley.experiments.methods import METHODS, Method, Parameter
 from widevalley.experiments.pac_bayes_checks import PAC_BAYES_CHECKS
 from widevalley.experiments.pac_bayes_of_runs import (
@@ -26,7 +26,7 @@ from widevalley.experiments.recipe import Recipe
 from widevalley.experiments.recipes import PAPER, RECIPES
 from widevalley.experiments.run_end import LossConfig, finished_run
 from widevalley.experiments.series import compare, seeds_of, train
-from widevalley.experiments.slice_loss import LandscapeConfig, around, between, slices
+from widevalley.experiments.slice_loss import LandscapeConfig, around, between, slices_through
 from widevalley.experiments.theory_checks import THEORY_CHECKS, TheoryCheck
 from widevalley.experiments.tournament import Rules, held_out, play
 
@@ -58,7 +58,6 @@ __all__ = [
     "around",
     "between",
     "compare",
-    "density",
     "exact",
     "finished_run",
     "fisher",
@@ -67,13 +66,14 @@ __all__ = [
     "load_flatness",
     "load_hardening",
     "load_pac_bayes",
+    "measure_density",
     "measure_flatness",
     "measure_hardening",
     "measure_pac_bayes",
     "play",
     "reproduce",
     "seeds_of",
-    "slices",
+    "slices_through",
     "small",
     "sweep",
     "train",

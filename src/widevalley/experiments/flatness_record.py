@@ -34,6 +34,22 @@ class Quantity(StrEnum):
     ENTROPY_GRADIENT = "entropy gradient"
 
 
+IN_WORDS = {
+    Quantity.LOSS: "training loss",
+    Quantity.LOCAL_ENERGY: "rise of the loss under noise of {at} in every weight",
+    Quantity.RELATIVE_LOCAL_ENERGY: "rise of the loss under noise of {share} of every weight",
+    Quantity.SHARPNESS: "largest rise of the loss within a distance of {at}",
+    Quantity.TRACE: "trace of the Hessian",
+    Quantity.LARGEST_EIGENVALUE: "largest eigenvalue of the Hessian",
+    Quantity.SMALLEST_EIGENVALUE: "most negative eigenvalue of the Hessian",
+    Quantity.LOGDET_TERM: "curvature's part of -F, γ = {at}",
+    Quantity.ENTROPY_EXCESS: "-F above the loss, γ = {at}",
+    Quantity.WALK_LOSS_EXCESS: "rise of the loss along walks, γ = {at}",
+    Quantity.ENTROPY_GRADIENT: "size of the gradient of F, γ = {at}",
+}
+"""F is the local entropy and γ its scope."""
+
+
 @dataclass(frozen=True)
 class Measure:
     """A quantity, and the radius, the scope or scopes that it is measured at."""
@@ -62,6 +78,13 @@ class Measure:
             Quantity.SMALLEST_EIGENVALUE,
             Quantity.ENTROPY_GRADIENT,
         )
+
+    @property
+    def in_words(self) -> str:
+        """What is measured, for a reader who knows none of the names."""
+        words = IN_WORDS[self.quantity]
+        share = f"{100 * float(self.at):g} %" if "{share}" in words else ""
+        return words.format(at=self.at, share=share)
 
 
 Measures = dict[str, Estimate]

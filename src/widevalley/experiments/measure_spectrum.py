@@ -59,7 +59,7 @@ def exact(
     return replace(found, facts=facts)
 
 
-def density(
+def measure_density(
     folder: RunFolder,
     config: LossConfig,
     *,

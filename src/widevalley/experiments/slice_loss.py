@@ -45,7 +45,7 @@ class LandscapeConfig(LossConfig):
     """Keys them."""
 
 
-def slices(
+def slices_through(
     folder: RunFolder,
     config: LandscapeConfig,
     *,

@@ -1,4 +1,4 @@
-"""Learning curves against gradient evaluations."""
+"""Learning curves of run folders against gradient evaluations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from widevalley.report.drawing import STYLES
+from widevalley import plot
 from widevalley.report.groups import Group
 
-LONG_NAME = 40
+LONG_NAME = 30
 """Characters from which names stand below the picture instead of inside it."""
+MOST = 6
+"""Curves of a picture: of more none could be followed."""
 
 
 @dataclass(frozen=True)
@@ -43,38 +42,45 @@ def draw_curves(groups: Sequence[Group], title: str, path: Path) -> None:
 def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     """Draw fields against gradient evaluations, mean over seeds and a band of standard error.
 
-    Of more groups than there are styles, the first are drawn. Written to `path` in the format
-    its suffix names.
+    Of many groups the first are drawn. Written to `path` in the format its suffix names.
     """
-    names = [group.name for panel in panels for group in panel.groups]
+    names = short_names([group.name for panel in panels for group in panel.groups[:MOST]])
     # Long names, of a sweep's points, would hide the curves they name.
-    long_names = max(map(len, names)) > LONG_NAME
-    size = 5 * max(len(panels), 1.4), 6 if long_names else 4.2
-    figure = Figure(figsize=size, layout="constrained", dpi=150)
-    figure.suptitle(title)
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for k, group in enumerate(panel.groups[: len(STYLES)]):
-            _draw(axes, group, f"{group.monitored_split}_{panel.field}", k)
-        label_axes(axes, f"{panel.groups[0].monitored_split} {panel.label}")
-        axes.set_title(panel.title)
+    long_names = max(map(len, names.values())) > LONG_NAME
+    made = plot.empty_figure(title, 5.2 * max(len(panels), 1.4), 6 if long_names else 4.4)
+    for ax, panel in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        split = panel.groups[0].monitored_split
+        shown = panel.groups[:MOST]
+        curves = {names[g.name]: gradients_and_values(g, f"{split}_{panel.field}") for g in shown}
+        plot.learning_curves(curves, ax, name=f"{split} {panel.label}", level=None)
+        ax.set_title(panel.title)
         if not long_names:
-            axes.legend(frameon=False)
+            ax.legend(frameon=False)
+    text = band(panels[0].groups, MOST)
     if long_names:
-        below: Any = {"loc": "outside lower center", "frameon": False, "fontsize": "x-small"}
-        figure.legend(*axes.get_legend_handles_labels(), **below)
-    figure.savefig(path)
+        below: Any = {"loc": "outside lower center", "frameon": False, "fontsize": "small"}
+        made.legend(*ax.get_legend_handles_labels(), **below, title=text, title_fontsize="small")
+    else:
+        plot.caption(made, text)
+    made.savefig(path)
 
 
-def _draw(axes: Axes, group: Group, field: str, k: int) -> None:
-    colour, dashes = STYLES[k % len(STYLES)]
-    gradients, values = gradients_and_values(group, field)
-    mean = values.mean(axis=0)
-    axes.plot(gradients, mean, color=colour, linestyle=dashes, linewidth=1.8, label=group.name)
-    if len(values) > 1:
-        error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-        axes.fill_between(
-            gradients, mean - error, mean + error, color=colour, alpha=0.18, linewidth=0
-        )
+def band(groups: Sequence[Group], most: int) -> str:
+    """What the bands are, and what is left out, in words."""
+    seeds = max(len(group.folders) for group in groups)
+    text = f"mean over up to {seeds} seeds and one standard error" if seeds > 1 else "one seed"
+    return text + (f"; the first {most} of {len(groups)}" if len(groups) > most else "")
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tells each from the others: a sweep's point without the settings that all share."""
+    settings = {name: name.split(",") for name in names}
+    shared = set.intersection(*map(set, settings.values())) if len(settings) > 1 else set()
+    short = {
+        name: ", ".join(each.removeprefix("optimizer.") for each in every if each not in shared)
+        for name, every in settings.items()
+    }
+    return {name: short[name] or name for name in names}
 
 
 def gradients_and_values(group: Group, field: str) -> tuple[np.ndarray, np.ndarray]:
@@ -83,17 +89,3 @@ def gradients_and_values(group: Group, field: str) -> tuple[np.ndarray, np.ndarr
     runs = [{r["gradients"]: r[field] for r in folder.records} for folder in group.folders]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     return np.array(shared), np.array([[run[at] for at in shared] for run in runs])
-
-
-def label_axes(axes: Axes, name: str) -> None:
-    """Label axes of a quantity, on a logarithmic scale, against gradient evaluations."""
-    axes.set_yscale("log")
-    axes.set_xlabel("gradient evaluations")
-    axes.set_ylabel(name)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)

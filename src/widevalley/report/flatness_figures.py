@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from widevalley.experiments import Flatness, load_flatness
-from widevalley.report.drawing import STYLES, caption, figure, plain, save
-from widevalley.report.evidence import Sample
+from matplotlib.axes import Axes
+
+from widevalley import plot
+from widevalley.experiments import Flatness, Measure, load_flatness
+from widevalley.report.drawing import save
+from widevalley.report.evidence import CONFIDENCE, Interval, Sample, standardised
 from widevalley.report.groups import summarise
 from widevalley.report.table import Cells
-
-COLUMNS = 5
+from widevalley.valley import Estimate
 
 
 def flatness_samples(found: Sequence[Flatness]) -> dict[str, list[Sample]]:
@@ -52,27 +55,88 @@ def _shown(sample: Sample) -> str:
 
 
 def draw_flatness(file: Path) -> list[Path]:
-    """Draw every measure of every run beside the others; returns PNG and SVG."""
+    """Draw the first runs beside each of the others, measure by measure; returns PNG and SVG.
+
+    Of several seeds it is the standardised difference of their means with its interval of 95 %, of
+    single runs the difference as a share of their mean magnitude with that of measuring it. Runs
+    of one name are drawn by themselves, each measure in its own unit.
+    """
     found = load_flatness(file)
     samples = flatness_samples(found)
-    rows = -(-len(samples) // COLUMNS)
-    facts = found[0].facts
-    made = figure(f"{facts['recipe']}: flatness at the ends of runs", 3 * COLUMNS, 2.3 * rows)
-    panels = made.subplots(rows, COLUMNS, squeeze=False).flat
-    for (measure, each), axes in zip(samples.items(), panels, strict=False):
-        for k, (sample, (colour, _)) in enumerate(zip(each, STYLES, strict=False)):
-            places = [k] * len(sample.values)
-            axes.plot(places, sample.values, "o", color=colour, alpha=0.6, markersize=4)
-            axes.plot(k, sample.mean, "_", color=colour, markersize=22)
-        # From zero, so that a small difference looks small.
-        if min(value for sample in each for value in sample.values) > 0:
-            axes.set_ylim(bottom=0)
-        axes.set_title(measure, fontsize="small")
-        axes.set_xlim(-0.6, len(each) - 0.4)
-        axes.set_xticks(range(len(each)), [sample.name for sample in each], fontsize="x-small")
-        axes.tick_params(axis="y", which="both", labelsize="x-small")
-        plain(axes, "", "")
-    for axes in panels:
-        axes.set_axis_off()
-    caption(made, f"mean loss of {facts['samples']:,} training samples; a dot a seed, a bar a mean")
+    first, *others = (sample.name for sample in next(iter(samples.values())))
+    measures = [Measure.named(name) for name in samples]
+    width = [measure for measure in measures if measure.speaks_of_width]
+    place = [measure for measure in measures if not measure.speaks_of_width]
+    title = f"{found[0].facts['recipe']}: how wide the valleys are at the ends of runs"
+    made = plot.empty_figure(title, 4.5 + 3.8 * max(len(others), 1), 2.2 + 0.28 * len(measures))
+    heights = (len(width), len(place) + 0.5)
+    how: dict[str, Any] = {
+        "squeeze": False,
+        "sharex": "row",
+        "sharey": "row",
+        "height_ratios": heights,
+    }
+    panels = made.subplots(2, max(len(others), 1), **how)
+    for other, (above, below) in zip(others or [first], panels.T, strict=True):
+        wider = f"← {first} is wider", f"{other} is wider →"
+        less = f"← less in {first}", f"more in {first} →"
+        _forest(above, found, samples, width, (first, other), wider)
+        _forest(below, found, samples, place, (first, other), less)
+        above.set_xlabel("")
+    where = f"mean loss of {found[0].facts['samples']:,} training samples"
+    plot.caption(
+        made,
+        f"{where}; intervals of 95 %, hollow where they hold 0; F: local entropy, γ: its scope",
+    )
     return save(made, file)
+
+
+def _forest(
+    ax: Axes,
+    found: Sequence[Flatness],
+    samples: dict[str, list[Sample]],
+    measures: Sequence[Measure],
+    runs: tuple[str, str],
+    sides: tuple[str, str],
+) -> None:
+    rows, (first, other) = {}, runs
+    for measure in measures:
+        by_name = {sample.name: sample for sample in samples[measure.name]}
+        a, b = by_name[first], by_name[other]
+        if first == other:
+            name, interval = "value, each in its own unit", _mean(a)
+        elif len(a.values) + len(b.values) > 2:
+            name, interval = "difference in standard deviations of a seed", standardised(a, b)
+        else:
+            one, two = (
+                next(each.measures[measure.name] for each in found if each.name == run)
+                for run in runs
+            )
+            name, interval = "difference over mean magnitude", _relative(one, two)
+        rows[measure.in_words] = interval
+    intervals = list(rows.values())
+    middle, low, high = zip(
+        *((each.middle, each.low, each.high) for each in intervals), strict=True
+    )
+    sides = ("", "") if first == other else sides
+    plot.forest(list(rows), middle, low, high, ax, name=name, sides=sides)
+    if first == other:
+        ax.set_xscale("symlog", linthresh=min(abs(each) for each in middle if each) or 1.0)
+
+
+def _mean(sample: Sample) -> Interval:
+    """The mean over seeds and its interval, by Student's t."""
+    error, degrees = summarise(sample.values).error, len(sample.values) - 1
+    if not degrees:
+        return Interval(sample.mean, -math.inf, math.inf)
+    return Interval(sample.mean, *Estimate(sample.mean, error, degrees).interval(CONFIDENCE))
+
+
+def _relative(one: Estimate, other: Estimate) -> Interval:
+    """The difference of two measures over their mean magnitude, and how well it is measured."""
+    scale = (abs(one.value) + abs(other.value)) / 2
+    difference = Estimate(one.value - other.value, math.hypot(one.error, other.error))
+    low, high = difference.interval(CONFIDENCE)
+    if not scale or math.isnan(low):
+        return Interval(difference.value / scale if scale else 0.0, -math.inf, math.inf)
+    return Interval(difference.value / scale, low / scale, high / scale)

@@ -33,6 +33,11 @@ class Slice:
     lengths: tuple[float, ...] = ()
     """Euclidean length of each direction, of a step of 1; empty in files of earlier versions."""
 
+    def distances(self, k: int = 0) -> np.ndarray:
+        """How far each step along the k-th direction is, or the steps where that is not known."""
+        along = self.coordinates[k if len(self.coordinates) > 1 else 0]
+        return along * (self.lengths[k] if self.lengths else 1.0)
+
     def save(self, file: Path) -> None:
         """Write everything to an .npz file."""
         plain = {"marks": self.marks, "facts": self.facts, "dimensions": len(self.coordinates)}
