@@ -1,4 +1,4 @@
-"""Schedules of the scope gamma: those of `widevalley.optim.scoping`, under the package's name."""
+"""Temperature and scope of walks: `widevalley.optim.scoping` under the package's name."""
 
 from widevalley.optim.scoping import (
     Exponential,
@@ -7,6 +7,15 @@ from widevalley.optim.scoping import (
     Saturating,
     Schedule,
     TotalGrowth,
+    noise_at,
 )
 
-__all__ = ["Exponential", "Linear", "Quadratic", "Saturating", "Schedule", "TotalGrowth"]
+__all__ = [
+    "Exponential",
+    "Linear",
+    "Quadratic",
+    "Saturating",
+    "Schedule",
+    "TotalGrowth",
+    "noise_at",
+]

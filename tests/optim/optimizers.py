@@ -72,6 +72,8 @@ def adamw(params: Any, *, lr: float = 0.01, **settings: Any) -> LocalEntropy:
     return LocalEntropy(torch.optim.AdamW(params, lr=lr), **{**base, **settings})
 
 
+EXPLORING = {"langevin_steps": 3, "noise": 0.1, "gamma": 0.5}
+
 OPTIMIZERS = [
     OptimizerInfo("entropy-sgd", entropy_sgd),
     OptimizerInfo("entropy-sgd, momenta", lambda p, **s: entropy_sgd(p, **{"momentum": 0.5, **s})),
@@ -80,6 +82,10 @@ OPTIMIZERS = [
     ),
     OptimizerInfo(
         "entropy-sgd, last iterate", lambda p, **s: entropy_sgd(p, **{"averaging": 1.0, **s})
+    ),
+    OptimizerInfo(
+        "entropy-sgd, noise-free mean",
+        lambda p, **s: build(EntropySGD, p, noise_free_mean=True, **{**EXPLORING, **s}),
     ),
     OptimizerInfo("entropy-adam", entropy_adam),
     OptimizerInfo(
@@ -90,6 +96,12 @@ OPTIMIZERS = [
     OptimizerInfo("local-entropy, AdamW Adam", adamw_adam, widens=False, maximizes=False),
     OptimizerInfo(
         "local-entropy, AdamW", lambda p, **s: adamw(p, **s), widens=False, maximizes=False
+    ),
+    OptimizerInfo(
+        "local-entropy, AdamW, noise-free mean",
+        lambda p, **s: adamw(p, **{"noise_free_mean": True, "gamma": 0.5, **s}),
+        widens=False,
+        maximizes=False,
     ),
     OptimizerInfo("sgld", lambda p, **s: SGLD(p, **{"lr": 0.1, "noise": 0.1, **s}), anchored=False),
 ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.optim.problems import mlp
-from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy, scoping
+from widevalley import SGLD, Conventions, EntropyAdam, EntropySGD, LocalEntropy, scoping
 
 
 def params():
@@ -86,6 +86,12 @@ def test_the_released_convention_has_bounds_of_its_own():
         EntropySGD.released(params(), averaging=1.0, noise=1e-4)
     with pytest.raises(ValueError, match="momentum must be 0 as released, got 0.9"):
         EntropySGD.released(params(), averaging=0.75, noise=1e-4, momentum=0.9)
+
+
+def test_noise_that_goes_through_momentum_cannot_be_kept_out_of_the_mean():
+    both = Conventions(noise_free_mean=True, momentum_on_all=True)
+    with pytest.raises(ValueError, match="noise_free_mean must be False where momentum_on_all"):
+        EntropySGD(params(), conventions=both)
 
 
 @pytest.mark.parametrize("build", [*BOTH, SGLD])

@@ -7,7 +7,7 @@ import torch
 
 from tests.optim.optimizers import ANCHORED
 from tests.optim.problems import Quadratic
-from widevalley import SGLD, EntropySGD
+from widevalley import SGLD, Conventions, EntropySGD
 
 ENDLESS = 10**9
 
@@ -91,6 +91,36 @@ def test_at_eps_root_two_the_walk_samples_the_modified_gibbs_law(gamma, law):
     assert torch.allclose(covariance, exact, rtol=0, atol=0.02 * float(exact.diag().max()) + 0.01)
     continuous = torch.linalg.inv(local)
     assert torch.allclose(covariance, continuous, rtol=0, atol=0.1 * float(continuous.max()) + 0.01)
+
+
+def test_a_mean_free_of_noise_has_the_walks_mean_and_the_variance_of_the_closed_form():
+    """x' - n along an eigenvector, by the same numbers z: x' <- a x' + s z and n <- b n + s z.
+
+    Var = s² (1 / (1 - a²) + 1 / (1 - b²) - 2 / (1 - a b)), nothing where f is flat and a = b,
+    where x' itself has eps² / (2 gamma). Tolerances: 5 standard errors of
+    2,000 chains, of which 300 steps are worth 7 each.
+    """
+    eta, gamma, eps, chains = 0.1, 0.5, 0.8, 2000
+    curvatures = torch.tensor([0.0, 0.05, 0.5, 3.0], dtype=torch.float64)
+    center = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    p = torch.nn.Parameter(torch.zeros(chains, 4, dtype=torch.float64))
+    optimizer = EntropySGD(
+        [p], langevin_steps=ENDLESS, langevin_lr=eta, langevin_momentum=0.0, gamma=gamma,
+        gamma_growth=0.0, noise=eps, averaging=1.0, conventions=Conventions(noise_free_mean=True),
+    )  # fmt: skip
+    kept = []
+    for i in range(500):
+        p.grad = curvatures * (p.detach() - center)
+        optimizer.step()
+        if i >= 200:
+            kept.append(optimizer.state[p]["mean"].clone())
+    draws = torch.cat(kept)
+    a, b = 1 - eta * (curvatures + gamma), 1 - eta * gamma
+    expected = eta * eps**2 * (1 / (1 - a**2) + 1 / (1 - b**2) - 2 / (1 - a * b))
+    assert torch.allclose(draws.mean(0), curvatures * center / (curvatures + gamma), atol=0.03)
+    assert torch.allclose(draws.var(0), expected, rtol=0.06, atol=1e-12)
+    assert expected[0] < 1e-15
+    assert draws.var(0)[0] < 1e-20
 
 
 @pytest.mark.slow

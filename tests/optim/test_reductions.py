@@ -109,19 +109,23 @@ SHARED = {
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("reset", [False, True])
-def test_entropy_sgd_is_local_entropy_with_sgd_twice(scale_by_gamma, weight_decay, momentum, reset):
+@pytest.mark.parametrize("free", [False, True])
+def test_entropy_sgd_is_local_entropy_with_sgd_twice(
+    scale_by_gamma, weight_decay, momentum, reset, free
+):
     one, two = mlp(dtype=torch.float64), mlp(dtype=torch.float64)
     ours = build(
         EntropySGD, one.parameters(), lr=0.7, langevin_lr=0.1,
         langevin_momentum=momentum, momentum=momentum / 2,
-        weight_decay=weight_decay, scale_by_gamma=scale_by_gamma, reset_momentum=reset, **SHARED,
+        weight_decay=weight_decay, scale_by_gamma=scale_by_gamma, reset_momentum=reset,
+        noise_free_mean=free, **SHARED,
     )  # fmt: skip
     nesterov = momentum > 0
     wrapped = LocalEntropy(
         torch.optim.SGD(two.parameters(), lr=0.1, momentum=momentum, nesterov=nesterov,
                         weight_decay=weight_decay),
         torch.optim.SGD(two.parameters(), lr=0.7, momentum=momentum / 2, nesterov=nesterov),
-        scale_by_gamma=scale_by_gamma, reset_inner=reset, **SHARED,
+        scale_by_gamma=scale_by_gamma, reset_inner=reset, noise_free_mean=free, **SHARED,
     )  # fmt: skip
     for i in range(22):
         train(one, ours, [i])

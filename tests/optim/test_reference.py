@@ -67,13 +67,15 @@ def problem(langevin_steps, seed=7):
     shared,
     st.tuples(fraction, st.booleans()),
     st.tuples(fraction, st.booleans()),
-    st.booleans(),
+    st.sampled_from(["as it is", "momentum_on_all", "noise_free_mean"]),
     st.booleans(),
 )
-def test_entropy_sgd_is_algorithm_1(common, walk, outer, momentum_on_all, reset_momentum):
+def test_entropy_sgd_is_algorithm_1(common, walk, outer, convention, reset_momentum):
     inner_steps = common["langevin_steps"]
     x0, gradient, noise_at = problem(inner_steps)
-    options = {"momentum_on_all": momentum_on_all, "reset_momentum": reset_momentum}
+    options = {"reset_momentum": reset_momentum}
+    if convention != "as it is":
+        options[convention] = True
     slow = reference.algorithm_1(
         x0,
         lambda x, t, l: gradient(x, t * inner_steps + l),

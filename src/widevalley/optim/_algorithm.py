@@ -26,6 +26,7 @@ class Langevin:
     noise_std: float  # what multiplies N(0, I): sqrt(eta') eps
     law: str = "gaussian"  # of the noise, a name in `_noise.LAWS`
     averaging: float = 1.0  # alpha, the weight of the new sample in the mean
+    pull: float = 0.0  # eta' gamma, for what is left of earlier noise
     weight_decay: float = 0.0
     momentum: float = 0.0
     nesterov: bool = False
@@ -49,6 +50,7 @@ class Points:
     params: list[Tensor] = field(default_factory=list)  # what shows the walker, where it is not x'
     views: list[Tensor] = field(default_factory=list)  # of the walker, one for each of these
     state: dict[str, Any] = field(default_factory=dict)  # of a parameter on its own
+    thermal: Tensor | None = None  # n, what noise alone makes of the walk; None where mu keeps it
 
 
 def langevin_step_(w: Points, noise: Tensor | None, s: Langevin) -> None:
@@ -100,10 +102,21 @@ def langevin_adam_step_(w: Points, noise: Tensor | None, s: Langevin) -> None:
         w.walker.add_(noise, alpha=s.noise_std)
 
 
-def average_(w: Points, s: Langevin) -> None:
-    """Line 6: mu <- (1 - alpha) mu + alpha x'."""
-    if w.mean is not None:
-        w.mean.lerp_(w.walker, s.averaging)
+def average_(w: Points, s: Langevin, noise: Tensor | None = None) -> None:
+    """Line 6: mu <- (1 - alpha) mu + alpha x', or x' - n where mu is kept free of noise.
+
+    n <- (1 - eta' gamma) n + sqrt(eta') eps N(0, I) is the walk that the same noise makes where f
+    is flat, so x' - n is x' to the last bit without noise, and has none where f is flat.
+    """
+    if w.mean is None:
+        return
+    sample = w.walker
+    if w.thermal is not None:
+        w.thermal.mul_(1 - s.pull)
+        if noise is not None:
+            w.thermal.add_(noise, alpha=s.noise_std)
+        sample = w.walker - w.thermal
+    w.mean.lerp_(sample, s.averaging)
 
 
 # --- line 7, on lists: once a walk, for all parameters together ---------------------------------

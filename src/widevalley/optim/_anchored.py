@@ -4,6 +4,7 @@ Per parameter the state holds
 
     anchor       x, in float32 where the parameter is of lower precision
     mean         mu, the running mean of the walk, likewise; not where averaging is 1
+    thermal      n, the walk that noise alone would have made; only where mu is kept free of it
     walker       x', only where the parameter is of low precision (else the parameter is x')
     initialized  False until the parameter's first walk; till then it is its own anchor
     active       whether it took a step in the walk in progress
@@ -28,10 +29,18 @@ from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._tensors import copy_, local_real_view, state_dtype
-from widevalley.optim._validation import Group, at_least, check
+from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.gradient_point import displace_
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
+
+MEANS = {
+    (False, False): ("mean",),
+    (False, True): (),  # mu is x'
+    (True, False): ("mean", "thermal"),
+    (True, True): ("mean", "thermal"),
+}
+"""Names in the state of what line 6 writes, by noise_free_mean and whether averaging is 1."""
 
 
 class AnchoredOptimizer(CheckedOptimizer):
@@ -48,7 +57,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         "at_average": False,
     }
     _entries: ClassVar[tuple[str, ...]] = (
-        *("anchor", "mean", "walker", "average"),
+        *("anchor", "mean", "thermal", "walker", "average"),
         *("initialized", "active", "displaced", "at_anchor", "at_average"),
     )
 
@@ -109,6 +118,39 @@ class AnchoredOptimizer(CheckedOptimizer):
         """gamma(t) of the walk in progress, for the group of this number."""
         return scope(self.param_groups[group])
 
+    @torch.no_grad()
+    def automatic_scope(self, loss: float) -> float:
+        """Set gamma in every group to loss / (|x' - x|² / 2), as the walk in progress stands.
+
+        So f and gamma/2 |x' - x|² weigh the same. Call it once, before the step that ends the
+        first walk, gamma being 0 until then, and let `scoping.TotalGrowth` grow it, in the source
+        1e4 times over the run. gamma is a setting, so a checkpoint has it.
+
+        Raises:
+            ValueError: a loss that is not above 0, or a walk that has not begun.
+
+        Source: Pittorino et al., "Entropic gradient descent algorithms and wide flat minima", ICLR
+        2021.
+        """
+        check("loss", loss, *positive())
+        square = 0.0
+        for group in self.param_groups:
+            beside = group["gradient_point"] is not None
+            if beside:
+                self._displace(group, back=True)
+            for p, state in self._walked(group):
+                far = torch.linalg.vector_norm(state.get("walker", p) - state["anchor"])
+                far = far.full_tensor() if hasattr(far, "full_tensor") else far
+                square += float(far) ** 2
+            if beside:
+                self._displace(group)
+        if self.param_groups[0]["at_anchor"] or not square:
+            raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
+        gamma = 2 * float(loss) / square
+        for group in self.param_groups:
+            group["gamma"] = gamma
+        return gamma
+
     # --- who walks --------------------------------------------------------------------------
 
     def _walking(self, group: Group) -> list[tuple[Tensor, State]]:
@@ -146,6 +188,8 @@ class AnchoredOptimizer(CheckedOptimizer):
         for name in ("mean", "walker"):
             states = [state for _, state in walked if name in state]
             copy_([state[name] for state in states], [state["anchor"] for state in states])
+        if thermal := [local_real_view(s["thermal"]) for _, s in walked if "thermal" in s]:
+            torch._foreach_zero_(thermal)
 
     # --- walker or anchor in the parameters -------------------------------------------------
 
@@ -239,8 +283,8 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         """Names of the tensors that a step of this group keeps beside the anchor."""
-        mean = () if group["averaging"] == 1 else ("mean",)
-        return (*mean, "average") if group["readout"] is not None else mean
+        average = () if group["readout"] is None else ("average",)
+        return (*MEANS[group["noise_free_mean"], group["averaging"] == 1], *average)
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
         flags = ("initialized", "active", "displaced", "at_anchor", "at_average")

@@ -88,6 +88,7 @@ def algorithm_1(
     momentum_on_all: bool = False,
     reset_momentum: bool = True,
     scale_by_gamma: bool = False,
+    noise_free_mean: bool = False,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Run Algorithm 1 and return (x, x', mu) after every gradient.
 
@@ -98,7 +99,7 @@ def algorithm_1(
         outer_steps: how often the outer loop runs.
         lr: eta; langevin_lr: eta'; noise: eps; averaging: alpha, of the new sample.
         langevin_steps, gamma, gamma_growth, weight_decay, momentum_on_all, reset_momentum,
-        scale_by_gamma: as in EntropySGD.
+        scale_by_gamma, noise_free_mean: as in EntropySGD.
         walk, outer: the rules that wrap lines 5 and 7.
     """
     growth = gamma_growth if callable(gamma_growth) else Exponential(gamma_growth)
@@ -109,7 +110,7 @@ def algorithm_1(
         gamma_t = gamma * growth(t)
         if reset_momentum and isinstance(walk, Momentum):
             inner_state = walk.start(x)
-        x_, mu = x, x  # line 1
+        x_, mu, n = x, x, torch.zeros_like(x)  # line 1
         for l in range(langevin_steps):  # noqa: E741  line 2
             df = gradient(x_, t, l) + weight_decay * x_  # line 3
             pull = -gamma_t * (x - x_)
@@ -119,7 +120,8 @@ def algorithm_1(
             else:
                 dx_ = inner_state.direction(df) + pull  # line 4
                 x_ = x_ - eta_ * dx_ + thermal  # line 5
-            mu = (1 - alpha) * mu + alpha * x_  # line 6
+            n = (1 - eta_ * gamma_t) * n + thermal
+            mu = (1 - alpha) * mu + alpha * (x_ - n if noise_free_mean else x_)  # line 6
             trace.append((x, x_, mu))
         d = gamma_t * (x - mu) if scale_by_gamma else x - mu
         x = x - eta * outer_state.direction(d)  # line 7

@@ -117,7 +117,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("seed", "worker", "inner_step", "outer_step", "steps"), whole(0)),
     **dict.fromkeys(("nesterov", "langevin_nesterov", "outer_nesterov", "maximize"), switch()),
     **dict.fromkeys(("momentum_on_all", "reset_momentum", "reset_inner"), switch()),
-    **dict.fromkeys(("scale_by_gamma", "at_anchor"), switch()),
+    **dict.fromkeys(("scale_by_gamma", "noise_free_mean", "at_anchor"), switch()),
 }
 CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "betas": _check_betas,
@@ -148,6 +148,8 @@ def check_group(group: Mapping[str, Any]) -> None:
     """Check every setting of a parameter group; ValueError names the first bad one."""
     for name, value in group.items():
         check_setting(name, value)
+    if group.get("noise_free_mean") and group.get("momentum_on_all"):
+        raise ValueError("noise_free_mean must be False where momentum_on_all is True, got True")
     if group.get("inner_step", 0) >= group.get("langevin_steps", math.inf):
         raise ValueError(
             f"inner_step must be below langevin_steps, {group['langevin_steps']}, "

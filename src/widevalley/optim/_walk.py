@@ -18,7 +18,7 @@ from widevalley.optim._algorithm import (
     langevin_adam_step_,
     langevin_step_,
 )
-from widevalley.optim._anchored import AnchoredOptimizer, mean_of, scope
+from widevalley.optim._anchored import MEANS, AnchoredOptimizer, mean_of, scope
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
@@ -61,7 +61,7 @@ class LangevinStep(CheckedOptimizer):
                 if not (fused and fused_step_(w, s, key, must=walkers.how[0])):
                     z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
                     (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
-                    average_(w, s)
+                    average_(w, s, z)
                 if w.params:  # they are not the walker themselves
                     torch._foreach_copy_(w.params, w.views)
 
@@ -94,9 +94,11 @@ class LangevinWalk(LangevinStep, AnchoredOptimizer):
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])
+        gamma = min(scope(group), 1 / eta) if eta else 0.0  # more would overshoot the anchor
         return Langevin(
             lr=eta,
-            gamma=min(scope(group), 1 / eta) if eta else 0.0,  # more would overshoot the anchor
+            gamma=gamma,
+            pull=eta * gamma,
             noise_std=float(group["noise"]) * math.sqrt(eta),
             law=group["noise_law"],
             averaging=float(group["averaging"]),
@@ -110,12 +112,13 @@ class LangevinWalk(LangevinStep, AnchoredOptimizer):
         )
 
     def _how(self, group: Group) -> How:
-        mean = () if group["averaging"] == 1 else ("mean",)
+        means = MEANS[group["noise_free_mean"], group["averaging"] == 1]
         if group.get("langevin_betas"):
             # each parameter counts its own steps, and so goes on its own, line by line
-            return False, False, ("anchor", *mean)
+            return False, False, ("anchor", *means)
         buffer = ("langevin_buffer",) if group["langevin_momentum"] else ()
-        return group["fused"], True, ("anchor", *mean, *buffer)
+        fused = False if "thermal" in means else group["fused"]
+        return fused, True, ("anchor", *means, *buffer)
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         average = () if group["readout"] is None else ("average",)
@@ -202,6 +205,7 @@ class FlatBuffers:
             self._block,
             self._params,
             self._walkers,
+            thermal=self._flat.get("thermal"),
         )
 
 
@@ -239,6 +243,7 @@ class OnItsOwn:
             [shown] if "walker" in state else [],
             [walker],
             state,
+            slots.get("thermal"),
         )
 
     def _view(self, t: Tensor) -> Tensor:

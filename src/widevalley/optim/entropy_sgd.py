@@ -27,12 +27,17 @@ class Conventions:
         momentum_on_all: put the pull and the noise through the walk's momentum too, not the
             gradient of f alone.
         scale_by_gamma: keep the factor gamma of line 7: x <- x - lr gamma (x - mu).
+        noise_free_mean: average x' - n in line 6, n being the walk that the same noise makes where
+            f is flat: n <- (1 - langevin_lr gamma) n + sqrt(langevin_lr) noise N(0, I). A walk that
+            explores then leaves no noise in the anchor along flat directions. Takes 4 bytes a
+            number; not together with momentum_on_all.
     """
 
     langevin_nesterov: bool = True
     reset_momentum: bool = True
     momentum_on_all: bool = False
     scale_by_gamma: bool = False
+    noise_free_mean: bool = False
 
 
 PAPER = Conventions()
@@ -72,7 +77,8 @@ class EntropySGD(LangevinWalk):
             outside, like lr. The pull langevin_lr gamma is capped at 1.
         gamma_growth: gamma1 > -1 of gamma0 (1 + gamma1)^t, or a schedule t -> gamma / gamma0 as
             in `widevalley.scoping`; t counts outer updates.
-        noise: thermal noise eps >= 0. The walk samples exp(-(2 / eps²)(f + gamma/2 |x - x'|²)).
+        noise: thermal noise eps >= 0, sqrt(2 T) at a temperature T, see `scoping.noise_at`. Without
+            momentum the walk samples exp(-(2 / eps²)(f + gamma/2 |x - x'|²)).
         noise_law: "gaussian", or "two-point" for ±1, which has the same weak order and costs a
             fraction (Kloeden & Platen 1992, section 14.1).
         averaging: alpha in (0, 1], the weight of the new sample; 1 keeps no mean.

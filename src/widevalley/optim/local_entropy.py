@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from widevalley.optim._algorithm import Langevin, move_anchors_, pseudo_gradient_
-from widevalley.optim._anchored import mean_of, scope
+from widevalley.optim._anchored import MEANS, mean_of, scope
 from widevalley.optim._base import State, own_arguments
 from widevalley.optim._nested import NestedOptimizers, parameters_of
 from widevalley.optim._tensors import copy_, local_real_view
@@ -57,6 +57,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, readout, gradient_point,
         seed, worker: as for `EntropySGD`.
         scale_by_gamma: multiply the pseudo-gradient by gamma.
+        noise_free_mean: as in `Conventions`.
         reset_inner: start every walk with a fresh state of inner's.
 
     Raises:
@@ -87,6 +88,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         readout: float | ReadOut | None = None,
         gradient_point: GradientPoint | None = None,
         scale_by_gamma: bool = False,
+        noise_free_mean: bool = False,
         reset_inner: bool = False,
         seed: int = 0,
         worker: int = 0,
@@ -122,16 +124,18 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         with _gradients(parameters_of(self), pulls):
             super()._walk(langevin)
         for group, pairs in walking:
-            if pairs and pairs[0][0] not in pulls and group["averaging"] != 1:
+            if pairs and pairs[0][0] not in pulls and "mean" in pairs[0][1]:
                 means = _views(state["mean"] for _, state in pairs)
                 torch._foreach_lerp_(means, _views(p for p, _ in pairs), float(group["averaging"]))
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(self._inner_group(group)["lr"])
         gamma = scope(group)
+        lr = min(eta, 1 / gamma) if gamma else eta  # more would overshoot the anchor
         return Langevin(
-            lr=min(eta, 1 / gamma) if gamma else eta,  # more would overshoot the anchor
+            lr=lr,
             gamma=0.0,  # the pull comes as the gradient
+            pull=lr * gamma,
             noise_std=float(group["noise"]) * math.sqrt(eta),
             law=group["noise_law"],
             averaging=float(group["averaging"]),
@@ -142,7 +146,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         return self.inner.param_groups[[g is group for g in self.param_groups].index(True)]
 
     def _how(self, group: Group) -> How:
-        return None, True, () if group["averaging"] == 1 else ("mean",)
+        means = MEANS[group["noise_free_mean"], group["averaging"] == 1]
+        return False if "thermal" in means else None, True, means
 
     def _move_anchors(self, groups: list[Group]) -> None:
         walked = [(group, self._walked(group)) for group in groups]

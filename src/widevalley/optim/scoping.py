@@ -1,4 +1,10 @@
-"""Scoping: how the scope gamma grows over the outer updates.
+"""What a walk samples: its temperature, and how the scope gamma grows over the outer updates.
+
+The walk samples exp(-(f + gamma/2 |x' - x|²) / T) at a temperature T, f the mean loss over N
+samples. Along a curvature lambda it spreads to a variance of T / (lambda + gamma), and takes about
+1 / (langevin_lr (lambda + gamma)) steps to do so. It sees the width of a valley, then, where
+langevin_lr gamma langevin_steps is 1 or more; by the paper's settings, where that is 2e-4, it
+descends and looks at none.
 
 A schedule is any callable that maps the count t = 0, 1, 2, … of outer updates to the factor
 gamma(t) / gamma0. Those of the paper (section 4.3) stand here; a plain number r as
@@ -15,6 +21,16 @@ Schedule = Callable[[int], float]
 
 # exp of more than this is no float; the walk caps its pull long before.
 LARGEST_EXPONENT = 700.0
+
+
+def noise_at(temperature: float) -> float:
+    """The thermal noise eps = sqrt(2 T) at a temperature T >= 0.
+
+    1/N is the posterior's, for N samples; 1/sqrt(N) that of PAC-Bayes bounds (Dziugaite & Roy
+    2018); 0 makes the walk a proximal step. The paper's eps of 1e-4 is a T of 5e-9.
+    """
+    check("temperature", temperature, *at_least(0))
+    return math.sqrt(2 * temperature)
 
 
 @dataclass(frozen=True)
