@@ -17,6 +17,7 @@ DOCS = Path(__file__).parent
 NAMESPACES = {
     "widevalley": "the optimizers",
     "widevalley.scoping": "how the scope grows",
+    "widevalley.workers": "many workers of a process group",
     "widevalley.valley": "the instruments",
     "widevalley.valley.hessian": "",
     "widevalley.valley.entropy": "",

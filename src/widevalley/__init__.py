@@ -1,6 +1,6 @@
 """Train neural networks so that they end in wide valleys of the loss."""
 
-from widevalley import gradient_point, readout, scoping
+from widevalley import gradient_point, readout, scoping, workers
 from widevalley.optim import (
     SGLD,
     Conventions,
@@ -22,4 +22,5 @@ __all__ = [
     "readout",
     "recompute_batch_norm",
     "scoping",
+    "workers",
 ]

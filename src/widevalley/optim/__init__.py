@@ -1,6 +1,6 @@
 """Optimizers that look for wide valleys; the ground floor, which needs torch and nothing else."""
 
-from widevalley.optim import gradient_point, readout, scoping
+from widevalley.optim import gradient_point, readout, scoping, workers
 from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim.batch_norm import recompute_batch_norm
 from widevalley.optim.entropy_adam import EntropyAdam
@@ -19,4 +19,5 @@ __all__ = [
     "readout",
     "recompute_batch_norm",
     "scoping",
+    "workers",
 ]

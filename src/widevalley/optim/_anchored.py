@@ -20,7 +20,7 @@ the walker, and while it holds the average, the slot "average" the anchor (where
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._communication import Channel
 from widevalley.optim._tensors import copy_, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.gradient_point import displace_
@@ -61,6 +62,11 @@ class AnchoredOptimizer(CheckedOptimizer):
         *("initialized", "active", "displaced", "at_anchor", "at_average"),
     )
 
+    workers: Channel | None = None
+    """The connection to the other workers, where there is a process group."""
+    # The parameters whose walks end together now, where that may be less than all.
+    _ending: Container[Tensor] | None = None
+
     @abstractmethod
     def _walk(self, groups: list[Group]) -> None:
         """Move the walkers of these groups by one Langevin step and average them."""
@@ -77,17 +83,26 @@ class AnchoredOptimizer(CheckedOptimizer):
                 self._displace(group, back=True)
         self._walk(moving)
         first = self.param_groups[0]
-        inner = first["inner_step"] + 1
-        if inner < first["langevin_steps"]:
+        inner, steps = first["inner_step"] + 1, first["langevin_steps"]
+        if self.workers is not None:
+            self._meet(moving, inner)
+        elif inner == steps:
+            self._end_walks(moving)
+        if inner < steps:
             self._set_clock(inner_step=inner)
         else:
-            self._move_anchors(moving)
-            self._read_out(moving)
-            self._restart_walks(moving)
             self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
         for group in moving:
             if group["gradient_point"] is not None:
                 self._displace(group)
+
+    def _end_walks(self, groups: list[Group]) -> None:
+        self._move_anchors(groups)
+        self._read_out(groups)
+        self._restart_walks(groups)
+
+    def _meet(self, moving: list[Group], step: int) -> None:
+        """What workers do together after a step of a walk; `LocalWalks` has it."""
 
     def _displace(self, group: Group, *, back: bool = False) -> None:
         """Move the parameters from the walker to where the next gradient is taken, or back."""
@@ -176,7 +191,8 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _walked(self, group: Group) -> list[tuple[Tensor, State]]:
         """The parameters of the group that took a step in the walk that ends now."""
         pairs = [(p, self.state.get(p)) for p in group["params"] if p.requires_grad]
-        return [(p, state) for p, state in pairs if state and state["active"]]
+        walked = [(p, state) for p, state in pairs if state and state["active"]]
+        return [pair for pair in walked if self._ending is None or pair[0] in self._ending]
 
     def _restart_walks(self, groups: list[Group]) -> None:
         """Line 1: x', mu <- x."""

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim._base import State
+from widevalley.optim._local_walks import LocalWalks
 from widevalley.optim._validation import Group, check_group
 
 
-class NestedOptimizers(AnchoredOptimizer):
+class NestedOptimizers(LocalWalks):
     """An anchored optimizer around ``inner``, which walks, and maybe ``outer`` for the anchor."""
 
     _entries: ClassVar[tuple[str, ...]] = (
-        *AnchoredOptimizer._entries,
+        *LocalWalks._entries,
         *("inner", "inner_begun", "outer", "outer_begun"),
     )
 

@@ -1,6 +1,6 @@
 """EntropyAdam: Algorithm 1 with Adam in the outer loop, and in the walk where asked."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -15,6 +15,11 @@ from widevalley.optim.entropy_sgd import PAPER, Conventions
 from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
+from widevalley.optim.workers import Workers
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class EntropyAdam(LangevinWalk):
@@ -37,8 +42,8 @@ class EntropyAdam(LangevinWalk):
         eps: added to the root of the second moment, >= 0, in both loops.
         langevin_betas: decay of the walk's moments, each in [0, 1), or None for momentum.
         weight_decay, langevin_steps, langevin_lr, langevin_momentum, gamma, gamma_growth, noise,
-        noise_law, averaging, readout, gradient_point, conventions, seed, worker, maximize, fused:
-            as for `EntropySGD`.
+        noise_law, averaging, readout, gradient_point, conventions, seed, worker, process_group,
+        maximize, fused: as for `EntropySGD`.
 
     Raises:
         ValueError: a setting out of its range; the message names it and what is allowed.
@@ -76,6 +81,7 @@ class EntropyAdam(LangevinWalk):
         conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,
+        process_group: "ProcessGroup | DeviceMesh | Workers | None" = None,
         maximize: bool = False,
         fused: bool | None = None,
     ) -> None:

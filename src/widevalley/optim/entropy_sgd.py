@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch.optim.optimizer import ParamsT
 
@@ -15,6 +15,11 @@ from widevalley.optim._walk import LangevinWalk
 from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
+from widevalley.optim.workers import Workers
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 @dataclass(frozen=True)
@@ -90,13 +95,18 @@ class EntropySGD(LangevinWalk):
         conventions: what else can be chosen, see `Conventions`.
         seed, worker: integers >= 0 that key the noise, with the step and the parameter; the
             global generator is never touched. Replicas want different workers.
+        process_group: a process group, a mesh of one dimension, or `widevalley.workers.Workers`,
+            each rank of which walks alone, as the worker of its number; every langevin_steps-th
+            step the pseudo-gradients x - mu are averaged over all. None: one worker.
         maximize: ascend f.
         fused: make each step one kernel, compiled at first use. None: on a GPU and for a million
             numbers or more on a CPU, wherever it can be compiled. Both draw the same noise and
             agree to rounding.
 
     Raises:
-        ValueError: a setting out of its range; the message names it and what is allowed.
+        ValueError: a setting out of its range; the message names it and what is allowed. With a
+            process group, workers whose parameters, settings, anchors or lack of gradients differ.
+        RuntimeError: another worker of the process group does not answer.
 
     Source: Chaudhari et al., "Entropy-SGD: Biasing Gradient Descent Into Wide Valleys", ICLR
     2017, Algorithm 1 and sections 4.1 to 4.3.
@@ -125,6 +135,7 @@ class EntropySGD(LangevinWalk):
         conventions: Conventions = PAPER,
         seed: int = 0,
         worker: int = 0,
+        process_group: "ProcessGroup | DeviceMesh | Workers | None" = None,
         maximize: bool = False,
         fused: bool | None = None,
     ) -> None:

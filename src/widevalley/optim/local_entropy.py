@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter, signature
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,11 @@ from widevalley.optim._walk import How, LangevinStep
 from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule
+from widevalley.optim.workers import Workers
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
 
 OUTER = ("outer_lr", "outer_momentum", "outer_nesterov")
 """Settings that count where there is no outer optimizer."""
@@ -55,7 +60,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         outer: None, or another one over the same parameters.
         outer_lr, outer_momentum, outer_nesterov: of the anchor's step where there is no ``outer``.
         langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, readout, gradient_point,
-        seed, worker: as for `EntropySGD`.
+        seed, worker, process_group: as for `EntropySGD`. With gamma = noise = 0, averaging 1 and
+            Nesterov's momentum for the anchor that is DiLoCo (Douillard et al., arXiv 2311.08105).
         scale_by_gamma: multiply the pseudo-gradient by gamma.
         noise_free_mean: as in `Conventions`.
         reset_inner: start every walk with a fresh state of inner's.
@@ -92,6 +98,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         reset_inner: bool = False,
         seed: int = 0,
         worker: int = 0,
+        process_group: "ProcessGroup | DeviceMesh | Workers | None" = None,
     ) -> None:
         own = own_arguments(locals())
         for name in ("inner", "outer", *(() if outer is None else OUTER)):

@@ -1,0 +1,5 @@
+"""Many workers: those of `widevalley.optim.workers`, under the package's name."""
+
+from widevalley.optim.workers import BFloat16, EightBits, TopK, Workers
+
+__all__ = ["BFloat16", "EightBits", "TopK", "Workers"]
