@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -17,8 +18,9 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 def copy_of(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """A copy in evaluation mode that computes the same, fit for second derivatives."""
-    while isinstance(module, DataParallel | DistributedDataParallel):
-        module = module.module
+    module = _unwrapped(module)
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
+        raise ValueError("module: is compiled by torch.jit; give the module that it was made of")
     copied = copy.deepcopy(module).eval()
     # vmap has no derivatives of max-pooling in any other memory order (torch 2.13).
     copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -33,7 +35,28 @@ def copy_of(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         if type(layer).__name__ == "_WeightNorm":
             # The second derivatives of torch._weight_norm are wrong by half (torch 2.13).
             layer.forward = partial(_weight_norm, dim=layer.dim)
-    return copied if dtype is None else copied.to(dtype)
+        layer._compiled_call_impl = None  # what is compiled has no second derivatives
+    if dtype is not None:
+        copied._apply(partial(in_precision, dtype=dtype))  # type: ignore[no-untyped-call]
+    return copied
+
+
+def in_precision(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Numbers in this precision; complex ones stay complex, which `Module.to` makes real."""
+    if tensor.is_complex():
+        return tensor.to(dtype.to_complex())
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What parallel wrappers and `torch.compile` hold."""
+    while True:
+        if isinstance(module, DataParallel | DistributedDataParallel):
+            module = module.module
+        elif isinstance(module, OptimizedModule):
+            module = module._orig_mod
+        else:
+            return module
 
 
 def _weight_norm(magnitude: Tensor, direction: Tensor, *, dim: int) -> Tensor:

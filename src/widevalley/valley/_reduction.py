@@ -43,26 +43,6 @@ def _class_weights(loss: nn.CrossEntropyLoss | nn.NLLLoss, targets: Any) -> floa
     return float(len(counted) if loss.weight is None else loss.weight[counted].double().sum())
 
 
-def check_closure(objective: Objective) -> None:
-    """Refuse a loss that is no scalar, or depends on parameters that are not the objective's."""
-    inputs, targets = objective.batches[0]
-    with objective.second_derivatives():
-        with torch.no_grad():
-            outputs = objective.outputs(objective.weights, inputs)
-        with torch.enable_grad():
-            loss = objective.loss_of(outputs, targets)
-    if not isinstance(loss, Tensor) or loss.dim():
-        what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"loss: must be the mean over a batch, a scalar, not {what}")
-    # All that came in was detached: a gradient can only lead to what the loss holds itself.
-    if loss.requires_grad:
-        raise ValueError(
-            "loss: depends on parameters that are no weights of the objective, which has a copy of "
-            "the module; give a regulariser as penalty=, a function of the weights by name, and "
-            "put parameters of the loss into the module"
-        )
-
-
 def network_couples_samples(objective: Objective) -> bool:
     """Whether outputs of a sample depend on which others are in its batch."""
     inputs, targets = max(objective.batches, key=lambda batch: sample_count(batch[::-1]))
@@ -81,7 +61,8 @@ def network_couples_samples(objective: Objective) -> bool:
             expected = [output[samples] for output in whole]
             if [f.shape for f in found] != [e.shape for e in expected]:
                 return True
-            if any(_differ(f, e) for f, e in zip(found, expected, strict=True)):
+            rounding = _rounding(objective.precision)
+            if any(_differ(f, e, rounding) for f, e in zip(found, expected, strict=True)):
                 return True
     return False
 
@@ -133,7 +114,7 @@ def _loss_couples(objective: Objective, outputs: Any, targets: Any, count: int) 
             return False
     own = max(float(bend.abs().max()) for bend in bends)
     cross = max(float(bend[second].abs().max()) for bend in bends)
-    return cross > _rounding(objective.dtype) * own
+    return cross > _rounding(objective.precision) * own
 
 
 def _check_mean(objective: Objective, k: int, outputs: Any, loss: float, count: int) -> None:
@@ -141,15 +122,16 @@ def _check_mean(objective: Objective, k: int, outputs: Any, loss: float, count: 
     parts = []
     for samples in _parts(count):
         chosen = take(targets, samples, count)
+        counted = None if tensors_of(targets) else take(inputs, samples, count)
         with torch.no_grad(), objective.second_derivatives():
             if objective.loss is None:
                 part = objective.outputs(objective.weights, take(inputs, samples, count))
             else:
                 part = take(outputs, samples, count)
-            weight = objective.weight_of(take(inputs, samples, count), chosen)
+            weight = objective.weight_of(counted, chosen)
             parts.append((weight, float(objective.loss_of(part, chosen)) if weight else 0.0))
     (a, left), (b, right) = parts
-    rounding = _rounding(objective.dtype) * (abs(loss) + abs(left) + abs(right))
+    rounding = _rounding(objective.precision) * (abs(loss) + abs(left) + abs(right))
     if abs(loss * (a + b) - (a * left + b * right)) <= rounding * (a + b):
         return
     values = f"of batches[{k}] it is {loss:.6g}, of two parts of it {left:.6g} and {right:.6g}"
@@ -177,12 +159,12 @@ def _parts(count: int) -> tuple[Tensor, Tensor]:
     return order[: count // 2], order[count // 2 :]
 
 
-def _differ(found: Tensor, expected: Tensor) -> bool:
+def _differ(found: Tensor, expected: Tensor, rounding: float) -> bool:
     if not found.is_floating_point():
         return not torch.equal(found, expected)
     scale = float(expected.abs().max()) if expected.numel() else 0.0
     gap = float((found - expected).abs().max()) if expected.numel() else 0.0
-    return not gap <= _rounding(found.dtype) * max(scale, 1e-30)
+    return not gap <= rounding * max(scale, 1e-30)
 
 
 def _rounding(dtype: torch.dtype) -> float:

@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 
 def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     """The same containers with `function` of every tensor; what is no container stays as it is."""
     if isinstance(value, Tensor):
         return function(value)
+    if isinstance(value, PackedSequence):
+        sizes, *orders = value[1:]  # sizes stay on the processor
+        moved = [None if order is None else function(order) for order in orders]
+        return PackedSequence(function(value.data), sizes, *moved)
     # Before mappings: the outputs of Hugging Face models are both, and rebuilt by their fields.
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
@@ -24,6 +29,11 @@ def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(map_tensors(function, part) for part in value)
     return value
+
+
+def leaves(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same numbers as tensors that a gradient can be taken by."""
+    return {name: w.detach().requires_grad_() for name, w in weights.items()}
 
 
 def tensors_of(value: Any) -> list[Tensor]:

@@ -10,15 +10,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
 
-from widevalley.valley._module_copy import copy_of, second_derivatives, use_batch_statistics
+from widevalley.valley._forward_pass import check_closures, precision_of
+from widevalley.valley._module_copy import (
+    copy_of,
+    in_precision,
+    second_derivatives,
+    use_batch_statistics,
+)
 from widevalley.valley._reduction import (
-    check_closure,
     default_batch_weight,
     loss_couples_samples,
     network_couples_samples,
 )
-from widevalley.valley._trees import map_tensors, tensors_of
+from widevalley.valley._trees import leaves, map_tensors, tensors_of
 
 Weights = dict[str, Tensor]
 """Tensors by parameter name."""
@@ -65,9 +71,10 @@ class Objective:
 
     Raises:
         ValueError: no batch, or one of another form; no parameter that requires a gradient, weights
-            of several dtypes, an embedding with `max_norm`; a loss that is no scalar, not finite,
-            no mean (a sum, or one that `batch_weight` does not fit), or that depends on parameters
-            of its own; an unknown `batch_norm`.
+            that are complex or of several dtypes, an embedding with `max_norm`; a loss that is no
+            scalar, not finite, another one at each call, no mean (a sum, or one that `batch_weight`
+            does not fit), or that depends on parameters which are not the module's; an unknown
+            `batch_norm`.
     """
 
     def __init__(
@@ -83,10 +90,11 @@ class Objective:
     ) -> None:
         if batch_norm not in ("running", "batch"):
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"dtype={dtype}: must be of floating-point numbers")
         self.module = copy_of(module, dtype)
-        self.weights = {
-            name: p.detach() for name, p in self.module.named_parameters() if p.requires_grad
-        }
+        trained = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        self.weights = {name: p.detach() for name, p in trained.items() if p.numel()}
         self.dtype, self.device = _kind_of(self.weights)
         # A loss with tensors of its own, such as class weights, goes where the weights are.
         if isinstance(loss, nn.Module):
@@ -105,7 +113,9 @@ class Objective:
             raise ValueError(f"batch_weight: must be 0 or more and not all 0, not {totals}")
         self.batch_weights = [total / sum(totals) for total in totals]
         """Weight of each batch in the mean; their sum is 1."""
-        check_closure(self)
+        check_closures(self)
+        self.precision = precision_of(self)
+        """The least precise numbers that a forward pass goes through; by default `dtype`."""
         network_couples = network_couples_samples(self)
         self.couples_samples = loss_couples_samples(self, network_couples) or network_couples
         """Whether the loss of a sample depends on others of its batch, by network or by loss."""
@@ -130,7 +140,8 @@ class Objective:
         """The outputs of the network for a batch at these weights."""
         if isinstance(inputs, Mapping):
             return functional_call(self.module, weights, (), dict(inputs))
-        arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+        several = isinstance(inputs, tuple) and not isinstance(inputs, PackedSequence)
+        arguments = inputs if several else (inputs,)
         return functional_call(self.module, weights, arguments)
 
     def loss_of(self, outputs: Any, targets: Any) -> Tensor:
@@ -191,7 +202,7 @@ class Objective:
         """The reverse of `flatten`, for a vector (size,) or a block (size, columns)."""
         parts = torch.split(vector, [w.numel() for w in self.weights.values()])
         return {
-            name: part.reshape(*w.shape, *vector.shape[1:])
+            name: part.reshape((*w.shape, *vector.shape[1:]))
             for (name, w), part in zip(self.weights.items(), parts, strict=True)
         }
 
@@ -201,33 +212,41 @@ class Objective:
 
     def _moved(self, batch: Any) -> Any:
         def moved(tensor: Tensor) -> Tensor:
-            number = tensor.is_floating_point()
-            return tensor.to(self.device, self.dtype if number else None).contiguous()
+            tensor = in_precision(tensor, self.dtype).to(self.device)
+            return tensor.contiguous() if tensor.layout == torch.strided else tensor
 
         return map_tensors(moved, batch)
 
 
-def leaves(weights: Weights) -> Weights:
-    """The same numbers as tensors that a gradient can be taken by."""
-    return {name: w.detach().requires_grad_() for name, w in weights.items()}
-
-
 def _pair(batch: Any, k: int) -> Batch:
+    """Inputs and targets. Raises ValueError for a batch of another form, or without tensors."""
     if isinstance(batch, Mapping):
-        return dict(batch), dict(batch)
-    if isinstance(batch, tuple | list) and len(batch) == 2:
+        pair: Batch = dict(batch), dict(batch)
+    elif isinstance(batch, tuple | list) and len(batch) == 2:
         inputs, targets = batch
-        return tuple(inputs) if isinstance(inputs, list) else inputs, targets
-    what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
-    raise ValueError(
-        f"batches[{k}]: must be a pair (inputs, targets) or a mapping of keywords, not {what}; "
-        "several inputs go in a tuple, ((a, b), targets)"
-    )
+        pair = tuple(inputs) if isinstance(inputs, list) else inputs, targets
+    else:
+        what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise ValueError(
+            f"batches[{k}]: must be a pair (inputs, targets) or a mapping of keywords, not {what}; "
+            "several inputs go in a tuple, ((a, b), targets)"
+        )
+    if not tensors_of(pair):
+        raise ValueError(f"batches[{k}]: must hold tensors, not {type(pair[0]).__name__}")
+    return pair
 
 
 def _kind_of(weights: Weights) -> tuple[torch.dtype, torch.device]:
     if not weights:
         raise ValueError("module: none of its parameters requires a gradient")
+    for name, w in weights.items():
+        if w.is_complex():
+            raise ValueError(
+                f"module: {name} is complex; must be real, such as torch.view_as_real of it as the "
+                "parameter and torch.view_as_complex in the forward pass"
+            )
+        if w.is_meta:
+            raise ValueError(f"module: {name} has no numbers, it is on the device 'meta'")
     dtypes = {w.dtype for w in weights.values()}
     if len(dtypes) > 1:
         raise ValueError(

@@ -113,7 +113,7 @@ def _agrees(layer: LinearLayer, operator: Hessian) -> bool:
     product = operator @ vector
     expected = torch.stack([product[layer.weights_of(k)] for k in range(layer.units)])
     gap = (layer.unit_product(unit, vector[rows]) - expected).norm()
-    return bool(gap <= AGREEMENT[operator.dtype] * expected.norm())
+    return bool(gap <= AGREEMENT[operator.precision] * expected.norm())
 
 
 def nonzero_rows(operator: Curvature) -> Tensor:

@@ -36,6 +36,11 @@ class ParameterBlock(SymmetricOperator):
         self._operator = operator
         self.size, self.dtype, self.device = len(self.indices), operator.dtype, operator.device
 
+    @property
+    def precision(self) -> torch.dtype:
+        """That of the whole curvature."""
+        return self._operator.precision
+
     def _multiply(self, block: Tensor) -> Tensor:
         whole = block.new_zeros(self._operator.size, *block.shape[1:])
         whole[self.indices] = block

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from widevalley.valley._trees import map_tensors, tensors_of
-from widevalley.valley.hessian.derivatives import Product, Tangents, pull_back, second_order
+from widevalley.valley._trees import leaves, map_tensors, tensors_of
+from widevalley.valley.hessian.derivatives import (
+    Product,
+    Tangents,
+    pull_back,
+    second_order,
+    slow_rules,
+)
 from widevalley.valley.hessian.operators import SymmetricOperator
 from widevalley.valley.hessian.samples import require_samples, sample_losses
-from widevalley.valley.objective import Objective, leaves
+from widevalley.valley.objective import Objective
 
 DTYPES = (torch.float64, torch.float32)
+NO_SECOND_DERIVATIVE = ("is not implemented", "once_differentiable", "support double backward")
+"""Parts of what torch says where it has none."""
 
 
 class Curvature(SymmetricOperator):
@@ -31,8 +38,9 @@ class Curvature(SymmetricOperator):
             twice as fast for vectors, and memory for every activation of the whole data.
 
     Raises:
-        ValueError: weights that are not float32 or float64, in which products would be off in the
-            second digit; or two evaluations of the same product that differ, saying in what.
+        ValueError: numbers that are not float32 or float64, in weights or on the way to the loss,
+            in which products would be off in the second digit; an operation without a second
+            derivative; or two evaluations of the same product that differ.
     """
 
     has_penalty: ClassVar[bool] = True
@@ -43,6 +51,11 @@ class Curvature(SymmetricOperator):
             raise ValueError(
                 f"objective: its weights are {objective.dtype}, whose products are off in the "
                 "second digit; give Objective(..., dtype=torch.float32)"
+            )
+        if objective.precision not in DTYPES:
+            raise ValueError(
+                f"module or loss: computes in {objective.precision}, whose products are off in the "
+                "second digit; leave autocast and casts out of the forward pass"
             )
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.device
@@ -80,8 +93,7 @@ class Curvature(SymmetricOperator):
 
         if len(rows) > 1 and self._vectorised:
             try:
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "There is a performance drop")
+                with slow_rules():
                     found = product(columns, True)
             except RuntimeError:
                 # Some operation has no rule for a block; column by column all of them work.
@@ -99,6 +111,11 @@ class Curvature(SymmetricOperator):
             self._products[k] = self._product(*self.objective.batches[k])
         return self._products[k]
 
+    @property
+    def precision(self) -> torch.dtype:
+        """That of the objective."""
+        return self.objective.precision
+
     @abstractmethod
     def _product(self, inputs: Any, targets: Any) -> Product:
         """The linear map of a batch's matrix; may be called again and again."""
@@ -111,20 +128,18 @@ class Curvature(SymmetricOperator):
             return second_order(objective.penalty(weights), list(weights.values()))
 
     def _check_repeatable(self) -> None:
-        objective = self.objective
-        with torch.no_grad():
-            losses = [
-                objective.batch_loss(objective.weights, *objective.batches[0]) for _ in range(2)
-            ]
-        if not torch.equal(*losses):
-            raise ValueError(
-                f"module or loss: the loss of one batch was {float(losses[0])!r}, then "
-                f"{float(losses[1])!r}; must be the same at each call (functional dropout?)"
-            )
         ones = torch.ones(1, self.size, dtype=self.dtype, device=self.device) / self.size**0.5
         first, second = torch.zeros(2, *ones.shape, dtype=self.dtype, device=self.device)
         for total in (first, second):
-            self._add_batch(total, 1.0, 0, ones)
+            try:
+                self._add_batch(total, 1.0, 0, ones)
+            except RuntimeError as error:
+                if not any(words in str(error) for words in NO_SECOND_DERIVATIVE):
+                    raise
+                raise ValueError(
+                    f"module or loss: an operation of it has no second derivative ({error}); write "
+                    "it in operations that have one"
+                ) from error
         if not torch.equal(first, second):
             gap = float((first - second).norm() / first.norm())
             raise ValueError(

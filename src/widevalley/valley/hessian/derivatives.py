@@ -7,7 +7,9 @@ statistics (torch 2.13), and all of them refuse checkpoints and hooks; gradients
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,6 +18,14 @@ Tangents = tuple[Tensor, ...]
 """A vector by tensor; of a block the columns come first."""
 Product = Callable[[Tangents, bool], Tangents]
 """A linear map of tangents; the flag says whether they are of a block of columns."""
+
+
+@contextmanager
+def slow_rules() -> Iterator[None]:
+    """Inside, vmap does not complain of operations that it takes one by one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        yield
 
 
 def second_order(value: Tensor, variables: Sequence[Tensor]) -> Product:

@@ -50,6 +50,9 @@ def extreme_eigenvalues(
 ) -> ExtremeEigenvalues:
     """The `count` largest and smallest eigenvalues by Lanczos, with bounds of their error.
 
+    Lanczos sees an eigenvalue of several dimensions once; it is counted as often as it has them
+    where nothing else is left to find, as of a matrix with few different eigenvalues.
+
     Stops when all bounds are below `tolerance` times the largest magnitude, or after `steps`
     products; the bounds say how far it came.
 
@@ -135,12 +138,17 @@ def _go_on(
     progress: Progress | None,
 ) -> None:
     """Steps until there are enough, all are spent, or nothing is left to find."""
-    while not run.exhausted and run.steps < steps:
-        run.step()
-        if progress:
-            progress(run.steps, steps)
-        if run.steps % CHECK_EVERY == 0 and run.steps >= count and enough():
-            break
+    for begun in range(count):
+        if begun:
+            if run.complete or run.steps >= steps:
+                return
+            run.begin_anew()
+        while not run.exhausted and run.steps < steps:
+            run.step()
+            if progress:
+                progress(run.steps, steps)
+            if run.steps % CHECK_EVERY == 0 and run.steps >= count and not begun and enough():
+                return
 
 
 def _ends(run: RestartedLanczos, count: int) -> ExtremeEigenvalues:

@@ -89,7 +89,7 @@ def exact_spectrum(
         "trace": abs(values.sum() - trace) / max(np.abs(values).sum(), 1e-300),
         "frobenius": abs(np.sqrt((values**2).sum()) - frobenius) / max(frobenius, 1e-300),
     }
-    failed = {name: gap for name, gap in checks.items() if not gap < TOLERANCE[operator.dtype]}
+    failed = {name: gap for name, gap in checks.items() if not gap < TOLERANCE[operator.precision]}
     if failed:
         raise SpectrumError(f"the matrix or its eigenvalues are wrong: {failed}")
     return Spectrum(values, matrix.size, checks, probed=probed)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from widevalley.valley._memory import check_room
-from widevalley.valley.hessian.lanczos import EXHAUSTED, ROUNDING
+from widevalley.valley.hessian.lanczos import EXHAUSTED, ROUNDING, gaussian_start
 from widevalley.valley.hessian.operators import SymmetricOperator
 
 CHUNK = 2**20
@@ -50,7 +50,25 @@ class RestartedLanczos:
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left to find from this start."""
-        return self._remainder == 0 or self._filled == self._operator.size
+        return self._remainder == 0 or self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to find at all."""
+        return self._filled == self._operator.size
+
+    def begin_anew(self) -> None:
+        """Go on from a random vector where this start has nothing left to find.
+
+        A start finds an eigenvalue of several dimensions once; one orthogonal to all that was found
+        finds it once more.
+        """
+        generator = torch.Generator().manual_seed(self.steps)
+        start = gaussian_start(self._operator, generator).to(self._basis)
+        basis = self._basis[: self._filled]
+        for _ in range(2):
+            start -= basis.T @ (basis @ start)
+        self._next, self._remainder = start / torch.linalg.vector_norm(start), 1.0
 
     def step(self) -> None:
         """Spend one product; where the space is full, restart first."""
@@ -76,7 +94,7 @@ class RestartedLanczos:
     def ritz(self) -> tuple[np.ndarray, np.ndarray]:
         """Ritz values ascending, and how far an eigenvalue may be from each."""
         values, vectors = self._eigen()
-        rounding = ROUNDING * torch.finfo(self._operator.dtype).eps * self._scale
+        rounding = ROUNDING * torch.finfo(self._operator.precision).eps * self._scale
         return values, rounding + self._remainder * np.abs(vectors[-1])
 
     def vectors(self, chosen: list[int]) -> Tensor:

@@ -99,7 +99,7 @@ class Lanczos:
     def tridiagonal(self) -> Tridiagonal:
         """What there is so far."""
         inner, last = self._off_diagonal[:-1], self._remainder
-        rounding = ROUNDING * torch.finfo(self._operator.dtype).eps * self._scale
+        rounding = ROUNDING * torch.finfo(self._operator.precision).eps * self._scale
         return Tridiagonal(np.array(self._diagonal), np.array(inner), last, rounding)
 
     @property

@@ -23,6 +23,11 @@ class SymmetricOperator(ABC):
     device: torch.device
 
     @property
+    def precision(self) -> torch.dtype:
+        """Of the numbers that products go through; bounds of errors and checks follow it."""
+        return self.dtype
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(n, n)."""
         return self.size, self.size

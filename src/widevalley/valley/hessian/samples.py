@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from widevalley.valley._trees import map_tensors, sample_count, take, tensors_of
-from widevalley.valley.objective import Objective, Weights, leaves
+from widevalley.valley._trees import leaves, map_tensors, sample_count, take, tensors_of
+from widevalley.valley.hessian.derivatives import slow_rules
+from widevalley.valley.objective import Objective, Weights
 
 
 def require_samples(objective: Objective, what: str) -> None:
@@ -19,7 +20,8 @@ def require_samples(objective: Objective, what: str) -> None:
     if objective.couples_samples:
         raise ValueError(
             f"objective: {what} needs the gradient of each sample, and here samples depend on "
-            "others of their batch (batch norm on batch statistics, a graph, a contrastive loss)"
+            "others of their batch (batch norm on batch statistics, a graph, a contrastive loss), "
+            "or inputs cannot be cut into samples"
         )
 
 
@@ -39,7 +41,8 @@ def sample_losses(
         def sample_loss(output: Tensor, target: Tensor) -> Tensor:
             return objective.loss_of(output[None], target[None])
 
-        with suppress(RuntimeError):  # an operation without a rule for it: one by one, below
+        # Operations without a rule for it, or with a wrong one, are taken one by one below.
+        with suppress(RuntimeError, ValueError), slow_rules():
             losses: Tensor = vmap(sample_loss)(outputs[some], targets[some])
             return losses, shares
     each = [
@@ -65,7 +68,7 @@ def sample_gradients(
                 part = (take(inputs, some, count), take(targets, some, count))
                 yield _vectorised(objective, *part, len(some)), weights
                 continue
-            except RuntimeError:
+            except (RuntimeError, ValueError):
                 # An operation without a rule for it (checkpoints, what depends on the values
                 # of the data): sample by sample all of them work.
                 vectorised = False
@@ -79,8 +82,10 @@ def sample_gradients(
 def weighted_samples(objective: Objective, inputs: Any, targets: Any) -> tuple[list[int], Tensor]:
     """Indices of the samples that count, and the weight of each in the batch's mean."""
     count = _count(inputs, targets)
+    # Inputs are not cut where they are not asked for: those of some layouts cannot be.
+    counts = None if tensors_of(targets) else inputs
     weights = [
-        objective.weight_of(take(inputs, one, count), take(targets, one, count))
+        objective.weight_of(take(counts, one, count), take(targets, one, count))
         for one in (slice(n, n + 1) for n in range(count))
     ]
     counted = [n for n, weight in enumerate(weights) if weight]
@@ -114,5 +119,6 @@ def _vectorised(objective: Objective, inputs: Any, targets: Any, count: int) -> 
 
     mapped = [t for t in tensors_of(batch) if of_samples(t)]
     gradient = vmap(grad(sample_loss), in_dims=(None, *(0 for _ in mapped)))
-    found: Weights = gradient(objective.weights, *mapped)
-    return torch.cat([found[name].flatten(1) for name in objective.weights], dim=1)
+    with slow_rules():
+        found: Weights = gradient(objective.weights, *mapped)
+    return torch.cat([found[name].reshape(count, -1) for name in objective.weights], dim=1)
