@@ -1,5 +1,19 @@
 """Where the gradient is taken: `widevalley.optim.gradient_point`, under the package's name."""
 
-from widevalley.optim.gradient_point import GradientPoint, Smoothing
+from widevalley.optim.gradient_point import (
+    AlongMomentum,
+    Extrapolation,
+    GradientPoint,
+    Interpolation,
+    Part,
+    Smoothing,
+)
 
-__all__ = ["GradientPoint", "Smoothing"]
+__all__ = [
+    "AlongMomentum",
+    "Extrapolation",
+    "GradientPoint",
+    "Interpolation",
+    "Part",
+    "Smoothing",
+]

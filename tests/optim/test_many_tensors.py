@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.optim.optimizers import OPTIMIZERS, local_entropy
-from widevalley import SGLD
+from widevalley import SGLD, EntropySGD
+from widevalley.gradient_point import AlongMomentum, Smoothing
 
 FEW, MANY = 40, 240
 
@@ -57,6 +58,8 @@ BUILDS |= {
     "local-entropy": lambda p: sgd_pair(p, noise=0.1, gamma=0.5),
     "local-entropy, gamma 0": lambda p: sgd_pair(p, noise=0.1, gamma=0.0),
     "local-entropy, no noise": lambda p: sgd_pair(p, noise=0.0, gamma=0.5),
+    "smoothed": lambda p: sgd_pair(p, gradient_point=Smoothing(0.1)),
+    "along momentum": lambda p: EntropySGD(p, gradient_point=AlongMomentum(0.1)),
     "sgld, no noise": lambda p: SGLD(p, noise=0.0),
 }
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from widevalley.optim import EntropyAdam, EntropySGD
 from widevalley.optim._base import State
 from widevalley.optim._noise import WORD, indices, step_key, word
-from widevalley.optim._tensors import element_index, local_real_view
+from widevalley.optim._tensors import SMALL, element_index, local_real_view
 from widevalley.optim._validation import Group, check, switch
-from widevalley.optim._walk import SMALL, How, LangevinWalk, Walkers
+from widevalley.optim._walk import How, LangevinWalk, Walkers
 
 BLOCK = 1 << 15
 """Numbers whose bits a processor makes at once: what temporaries there are stay in the cache."""

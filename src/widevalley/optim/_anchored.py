@@ -29,9 +29,10 @@ from torch import Tensor
 
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._communication import Channel
+from widevalley.optim._displacement import Displacement
+from widevalley.optim._held import adopt, hold, show_exactly
 from widevalley.optim._tensors import copy_, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check, positive
-from widevalley.optim.gradient_point import displace_
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
 
@@ -78,9 +79,9 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _step(self, moving: list[Group]) -> None:
         if moving[0]["at_anchor"]:
             raise RuntimeError("the parameters hold the anchor: call train() before step()")
-        for group in moving:
-            if group["gradient_point"] is not None:
-                self._displace(group, back=True)
+        displaced = any(group["gradient_point"] is not None for group in moving)
+        if displaced or "_displacement" in self.__dict__:
+            self._displaced().take_off(moving)
         self._walk(moving)
         first = self.param_groups[0]
         inner, steps = first["inner_step"] + 1, first["langevin_steps"]
@@ -92,9 +93,8 @@ class AnchoredOptimizer(CheckedOptimizer):
             self._set_clock(inner_step=inner)
         else:
             self._set_clock(inner_step=0, outer_step=first["outer_step"] + 1)
-        for group in moving:
-            if group["gradient_point"] is not None:
-                self._displace(group)
+        if displaced:
+            self._displaced().add(moving)
 
     def _end_walks(self, groups: list[Group]) -> None:
         self._move_anchors(groups)
@@ -104,20 +104,16 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _meet(self, moving: list[Group], step: int) -> None:
         """What workers do together after a step of a walk; `LocalWalks` has it."""
 
-    def _displace(self, group: Group, *, back: bool = False) -> None:
-        """Move the parameters from the walker to where the next gradient is taken, or back."""
-        now = group["outer_step"] * group["langevin_steps"] + group["inner_step"]
-        first = self._first_elements()
-        for p in group["params"]:
-            state = self.state.get(p)
-            if not state or not state["initialized"] or not p.requires_grad:
-                continue
-            if not back:
-                state["displaced"] = now
-            if state["displaced"] >= 0:
-                displace_(p, state, group, first[p], back=back)
-            if back:
-                state["displaced"] = -1
+    def _displaced(self) -> Displacement:
+        """What is added to the walkers for a gradient, of who has a gradient point."""
+        kept: Displacement = self.__dict__.setdefault("_displacement", Displacement(self))
+        return kept
+
+    def momentum_of(self, p: Tensor) -> Tensor | None:
+        """The walk's momentum of a parameter; None where there is none."""
+        state = self.state[p]
+        momentum: Tensor | None = state.get("langevin_buffer", state.get("langevin_exp_avg"))
+        return momentum
 
     def _read_out(self, groups: list[Group]) -> None:
         """average <- (1 - c) average + c x, c the weight of this anchor."""
@@ -181,9 +177,9 @@ class AnchoredOptimizer(CheckedOptimizer):
             if not state["initialized"]:
                 if group["inner_step"] != 0:
                     continue  # it waits for the next walk
-                _adopt(p, state)
+                adopt(p, state)
             if state["at_anchor"]:  # frozen while it held the anchor, and no longer
-                _hold(p, state, anchor=False)
+                hold(p, state, anchor=False)
             state["active"] = True
             walking.append((p, state))
         return walking
@@ -253,9 +249,9 @@ class AnchoredOptimizer(CheckedOptimizer):
                 if not state or not p.requires_grad or not state["initialized"]:
                     continue
                 if state["at_anchor"] != anchor or state["at_average"] != average:
-                    _hold(p, self._state_of(p, group), anchor=anchor, average=average)
+                    hold(p, self._state_of(p, group), anchor=anchor, average=average)
                     if "walker" in state and not anchor and state["displaced"] >= 0:
-                        displace_(p, state, group, self._first_elements()[p])
+                        self._displaced().show_again(p, group)
         self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------
@@ -277,7 +273,7 @@ class AnchoredOptimizer(CheckedOptimizer):
                 state.update(at_anchor=False, at_average=False)
                 state["anchor"] = p.detach().to(dtype, copy=True)
         if p.dtype == dtype and "walker" in state:
-            _show_exactly(p, state)
+            show_exactly(p, state)
         elif p.dtype != dtype and "walker" not in state:
             state["walker"] = p.detach().to(dtype)
             if state["at_anchor"]:  # the anchor's slot held the walker
@@ -290,6 +286,10 @@ class AnchoredOptimizer(CheckedOptimizer):
             elif name not in state:
                 state[name] = torch.zeros_like(state["anchor"])
         return state
+
+    def _restore(self, saved: list[State]) -> None:
+        self.__dict__.pop("_displacement", None)  # what it kept is not what was loaded
+        super()._restore(saved)
 
     def _settings_changed(self, group: Group) -> None:
         """Make what a rule keeps that was turned on later."""
@@ -321,44 +321,3 @@ def mean_of(p: Tensor, state: State) -> Tensor:
     """mu, which is x' where averaging is 1."""
     mu: Tensor = state["mean"] if "mean" in state else state.get("walker", p)
     return mu
-
-
-def _adopt(p: Tensor, state: State) -> None:
-    """Take the parameter as it is now, whatever was loaded into it since construction."""
-    names = [name for name in ("anchor", "walker", "mean", "average") if name in state]
-    copy_([state[name] for name in names], [p] * len(names))
-    state["initialized"] = True
-
-
-def _show_exactly(p: Tensor, state: State) -> None:
-    """Do without the walker's slot, beside a parameter that is no longer of low precision."""
-    walker = state.pop("walker")
-    if not state["initialized"]:
-        return
-    shown = state["anchor"] if state["at_anchor"] else walker  # of which p has the rounded numbers
-    copy_([p], [shown])
-    if state["at_anchor"]:
-        state["anchor"] = walker
-
-
-def _hold(p: Tensor, state: State, *, anchor: bool, average: bool = False) -> None:
-    """Make the parameter hold the walker, the anchor or the average; every bit stays somewhere."""
-    average = average and "average" in state
-    if "walker" in state:  # the parameter is a rounded copy of what it holds
-        held = "average" if average else "anchor" if anchor else "walker"
-        local_real_view(p).copy_(local_real_view(state[held]))
-    else:
-        if state["at_average"]:
-            _exchange(p, state["average"])
-        if state["at_anchor"] != anchor:
-            _exchange(p, state["anchor"])
-        if average:
-            _exchange(p, state["average"])
-    state.update(at_anchor=anchor, at_average=average)
-
-
-def _exchange(p: Tensor, stored: Tensor) -> None:
-    one, other = local_real_view(p), local_real_view(stored)
-    before = one.clone()
-    one.copy_(other)
-    other.copy_(before)

@@ -10,10 +10,19 @@ from widevalley.optim._noise import WORD
 LOW_PRECISION = (torch.float16, torch.bfloat16)
 SUPPORTED = (*LOW_PRECISION, torch.float32, torch.float64, torch.complex64, torch.complex128)
 
+SMALL = 1 << 15
+"""A parameter of fewer numbers is small: a step of it costs calls, not memory."""
+
 
 def is_low_precision(p: Tensor) -> bool:
     """Whether many small steps added up in the dtype of ``p`` would be lost."""
     return p.dtype in LOW_PRECISION
+
+
+def is_small(p: Tensor) -> bool:
+    """Whether a step of the parameter costs calls, not memory."""
+    plain = not hasattr(p, "to_local") and not p.is_complex()
+    return plain and 0 < p.numel() < SMALL
 
 
 def state_dtype(p: Tensor) -> torch.dtype:

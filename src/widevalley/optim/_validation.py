@@ -21,6 +21,11 @@ def at_least(bound: float) -> Rule:
     return lambda v: v >= bound, f">= {bound}"
 
 
+def finite() -> Rule:
+    """A finite number."""
+    return lambda v: True, "a finite number"
+
+
 def positive() -> Rule:
     """A finite number > 0."""
     return lambda v: v > 0, "> 0"
@@ -150,6 +155,8 @@ def check_group(group: Mapping[str, Any]) -> None:
         check_setting(name, value)
     if group.get("noise_free_mean") and group.get("momentum_on_all"):
         raise ValueError("noise_free_mean must be False where momentum_on_all is True, got True")
+    if getattr(group.get("gradient_point"), "needs_readout", False) and group["readout"] is None:
+        raise ValueError(f"gradient_point {group['gradient_point']!r} needs a readout, got None")
     if group.get("inner_step", 0) >= group.get("langevin_steps", math.inf):
         raise ValueError(
             f"inner_step must be below langevin_steps, {group['langevin_steps']}, "

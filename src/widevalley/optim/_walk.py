@@ -23,14 +23,12 @@ from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._local_walks import LocalWalks
 from widevalley.optim._noise import WORD, indices, noise, step_key
-from widevalley.optim._tensors import element_index, local_real_view
+from widevalley.optim._tensors import element_index, is_small, local_real_view
 from widevalley.optim._validation import Group
 
 NO_KEY = (0, 0, 0)
 _gradient = attrgetter("grad")
 
-SMALL = 1 << 15
-"""A parameter of fewer numbers is small: a step of it costs calls, not memory."""
 LARGE = (1 << 17, 1 << 12)
 """Numbers from which a processor's kernel is faster than the lines, without noise and with."""
 How = tuple[bool | None, bool, tuple[str, ...]]
@@ -250,12 +248,6 @@ class OnItsOwn:
     def _view(self, t: Tensor) -> Tensor:
         t = local_real_view(t)
         return t if self._order is None else t.permute(self._order)
-
-
-def is_small(p: Tensor) -> bool:
-    """Whether a step of the parameter costs calls, not memory."""
-    plain = not hasattr(p, "to_local") and not p.is_complex()
-    return plain and 0 < p.numel() < SMALL
 
 
 def _pays(params: Sequence[Tensor], large: int) -> bool:

@@ -1,22 +1,63 @@
 """Where the gradient is taken: points beside the walker, at one gradient a step.
 
-A gradient point maps the anchor of a parameter to what is added to the walker before the gradient
-is taken there and taken off again before the step; the walker itself moves as ever, by the gradient
-found. What is added is made anew for that, from the step's key, and never stored.
+A gradient point maps a `Part` of the parameters to what is added to the walker x' for the next
+gradient, a tensor like the part's anchor, or None for nothing. Before the step that is taken off
+again, and the walker moves as ever, by the gradient found. It is off by no more than the rounding
+of one addition then, and by nothing where the walk has just begun or the walker is kept beside a
+parameter of low precision: there it is copied. A point with a true attribute ``stays`` moves the
+walker itself instead.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from widevalley.optim._base import State
-from widevalley.optim._noise import LAWS, WORD, Index, Key, noise, step_key
-from widevalley.optim._tensors import element_index, local_real_view
-from widevalley.optim._validation import Group, at_least, check, switch, whole
+from widevalley.optim._noise import LAWS
+from widevalley.optim._validation import at_least, check, finite, switch, whole
 
-GradientPoint = Callable[[Tensor, Key, Index, int], Tensor | None]
-"""(anchor, key, numbers of its elements, count of the gradient) -> what is added, None for 0."""
+
+class Part(ABC):
+    """One parameter, or small ones side by side; all tensors of it have one shape."""
+
+    count: int
+    """The number of the gradient, from 1 on."""
+
+    @abstractmethod
+    def anchor(self) -> Tensor:
+        """The anchor x; where ``langevin_steps`` is 1 the walker is there, too."""
+
+    @abstractmethod
+    def average(self) -> Tensor:
+        """The read-out; ValueError where there is none."""
+
+    @abstractmethod
+    def momentum(self) -> Tensor | None:
+        """The walk's momentum v, or inner's (``momentum_buffer``, ``exp_avg``); None before any.
+
+        ValueError where a step has left none.
+        """
+
+    @abstractmethod
+    def momentum_norm(self) -> Tensor:
+        """The Euclidean norm of the momentum of all parameters of the optimizer."""
+
+    @abstractmethod
+    def noise(self, law: str = "gaussian") -> Tensor:
+        """Independent numbers of mean 0 and variance 1, keyed by the gradient's number."""
+
+    @abstractmethod
+    def row_means(self, t: Tensor) -> Tensor:
+        """For each number the mean of its row or filter, or of the whole, if of one dimension.
+
+        Of a shard where a parameter is sharded.
+        """
+
+
+GradientPoint = Callable[[Part], Tensor | None]
+"""From a part of the parameters to what is added to its walker, None for 0."""
 
 
 @dataclass(frozen=True)
@@ -52,33 +93,83 @@ class Smoothing:
         if self.law not in LAWS:
             raise ValueError(f"law must be one of {', '.join(LAWS)}, got {self.law!r}")
 
-    def __call__(self, anchor: Tensor, key: Key, index: Index, count: int) -> Tensor | None:
-        """Return sigma s z for the elements of an anchor that have these numbers."""
-        if not self.sigma or count < self.start or count % self.every:
+    def __call__(self, part: Part) -> Tensor | None:
+        """Return sigma s z."""
+        if not self.sigma or part.count < self.start or part.count % self.every:
             return None
-        z = noise(anchor, key, index, self.law).mul_(self.sigma)
-        if not self.relative:
-            return z
-        dims = tuple(range(1, anchor.dim())) or None
-        return z.mul_(anchor.square().mean(dims, keepdim=True).sqrt_())
+        z = part.noise(self.law).mul_(self.sigma)
+        return z.mul_(part.row_means(part.anchor().square()).sqrt_()) if self.relative else z
 
 
-BESIDE = 1 << 20
-"""Added to the number of a block of elements, so that this noise is not the walk's."""
+@dataclass(frozen=True)
+class AlongMomentum:
+    """The walker less rho v / ‖v‖, v the momentum: MSAM, which looks ahead along the walk.
 
+    ‖v‖ is the norm over all parameters; a negative ``rho`` looks back. The momentum is that of the
+    walk, or of ``LocalEntropy``'s inner optimizer.
 
-def displace_(p: Tensor, state: State, group: Group, first: int, *, back: bool = False) -> None:
-    """Add to a parameter what its gradient point adds for the step in ``state``, or take it off.
-
-    ``first`` is the number of its first element among those of all.
+    Source: Becker et al., arXiv 2401.12033.
     """
-    shown, anchor = local_real_view(p), local_real_view(state["anchor"])
-    if "walker" in state:  # the parameter is a rounded copy of what it shows, made anew
-        shown.copy_(local_real_view(state["walker"]))
-        if back:
-            return
-    count: int = state["displaced"]
-    key = step_key(group["seed"], group["worker"], count, 0, BESIDE + first // WORD)
-    added = group["gradient_point"](anchor, key, element_index(p, first), count)
-    if added is not None:
-        shown.add_(added.to(shown.dtype), alpha=-1 if back else 1)
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        check("rho", self.rho, *finite())
+
+    def __call__(self, part: Part) -> Tensor | None:
+        """Return -rho v / ‖v‖, nothing where v is 0."""
+        v = part.momentum()
+        if v is None:
+            return None
+        scale = (-self.rho / part.momentum_norm()).nan_to_num_(posinf=0, neginf=0)
+        return v * scale.to(v)
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """The walker and ``share`` of the way from the anchor to the read-out average.
+
+    With ``langevin_steps=1``, where anchor and walker z are one, y = (1 - share) z + share x: the
+    point of Schedule-Free (``readout.Uniform()``) and of GPA (``readout.Exponential(mu_x,
+    unbiased=False)``).
+
+    Source: Defazio et al., arXiv 2405.15682; GPA, arXiv 2512.17131.
+    """
+
+    share: float
+    needs_readout: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check("share", self.share, *finite())
+
+    def __call__(self, part: Part) -> Tensor | None:
+        """Return share (average - anchor)."""
+        return (part.average() - part.anchor()).mul_(self.share) if self.share else None
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The walker goes on by ``factor`` times the way from the read-out average to the anchor.
+
+    It stays there: the step is taken from there. With ``langevin_steps=1`` and
+    ``readout.Exponential(d, unbiased=False)`` that way is d / (1 - d) times the moving average m of
+    the anchor's steps, and factor = beta (1 - d) / d is EMA-Nesterov's x <- A(x + beta m).
+
+    Args:
+        factor: a number, or a function of the count of gradients, from 1 on.
+
+    Source: Yau et al., arXiv 2605.25395.
+    """
+
+    factor: float | Callable[[int], float]
+    stays: ClassVar[bool] = True
+    needs_readout: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not callable(self.factor):
+            check("factor", self.factor, *finite())
+
+    def __call__(self, part: Part) -> Tensor | None:
+        """Return factor (anchor - average)."""
+        factor = self.factor(part.count) if callable(self.factor) else self.factor
+        return (part.anchor() - part.average()).mul_(factor) if factor else None

@@ -194,6 +194,12 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         buffer = ("momentum_buffer",) if group.get("outer_momentum") else ()
         return (*super()._slots(group), *buffer)
 
+    def momentum_of(self, p: Tensor) -> Tensor | None:
+        """Inner's momentum of a parameter; None where there is none."""
+        kept = self.inner.state.get(p, {})
+        momentum = kept.get("momentum_buffer", kept.get("exp_avg"))
+        return momentum if isinstance(momentum, Tensor) else None
+
     def train(self, mode: bool = True) -> None:
         """Make the parameters hold the walker; an inner optimizer with modes trains, too."""
         super().train(mode)

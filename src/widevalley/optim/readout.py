@@ -4,33 +4,37 @@ A read-out is any callable that maps the count k = 1, 2, 3, … of an anchor to 
 
     average <- (1 - c) average + c x
 
-after each outer update; the first has weight 1. A plain number d as ``readout`` means
-``Exponential(d)``. With ``langevin_steps=1`` the anchors are an inner optimizer's iterates.
+after each outer update; before the first the average is what the weights began with. A plain
+number d as ``readout`` means ``Exponential(d)``. With ``langevin_steps=1`` the anchors are an inner
+optimizer's iterates.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widevalley.optim._validation import at_least, below_one, check, whole
+from widevalley.optim._validation import at_least, below_one, check, switch, whole
 
 ReadOut = Callable[[int], float]
 
 
 @dataclass(frozen=True)
 class Exponential:
-    """Weights that fall by ``decay`` in [0, 1) from anchor to anchor, from the first on unbiased.
+    """Weights that fall by ``decay`` in [0, 1) from anchor to anchor.
 
-    c = (1 - decay) / (1 - decay^k), as Adam's corrected moments have it.
+    c = (1 - decay) / (1 - decay^k), as Adam's corrected moments have it; or c = 1 - decay where
+    it shall not be ``unbiased``, and the weights of the beginning keep decay^k.
     """
 
     decay: float
+    unbiased: bool = True
 
     def __post_init__(self) -> None:
         check("decay", self.decay, *below_one())
+        check("unbiased", self.unbiased, *switch())
 
     def __call__(self, k: int) -> float:
         """Return the weight of anchor k."""
-        return (1 - self.decay) / (1 - self.decay**k)
+        return (1 - self.decay) / (1 - self.decay**k if self.unbiased else 1)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,25 @@ class PowerLaw:
     def __call__(self, k: int) -> float:
         """Return the weight of anchor k."""
         return (self.power + 1) / (k + self.power)
+
+
+class Weighted:
+    """Weights of your own: c = weight(k) / (weight(1) + … + weight(k)), all > 0.
+
+    Schedule-Free under a warm-up weighs by the square of the rate of step k.
+    """
+
+    def __init__(self, weight: Callable[[int], float]) -> None:
+        self._weight, self._upto, self._sum = weight, 0, 0.0
+
+    def __call__(self, k: int) -> float:
+        """Return the weight of anchor k."""
+        if k < self._upto:
+            self._upto, self._sum = 0, 0.0
+        for i in range(self._upto + 1, k + 1):  # one by one, so that a resumed run has each bit
+            self._sum += self._weight(i)
+        self._upto = k
+        return self._weight(k) / self._sum
 
 
 def as_readout(readout: float | ReadOut) -> ReadOut:
