@@ -14,7 +14,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from tests.optim.optimizers import build as made
 from widevalley import SGLD, EntropyAdam, EntropySGD, LocalEntropy
-from widevalley.optim import _kernel, _kernel_cpu, _walk
+from widevalley.optim import _kernel, _kernel_cpu, _tensors
 from widevalley.optim._kernel import available
 from widevalley.optim._tensors import element_index, first_elements
 from widevalley.optim._walk import LARGE, Walkers
@@ -87,14 +87,14 @@ def test_every_way_is_the_lines_of_each_parameter_on_its_own(
         "averaging": averaging,
         "noise_law": law,
     }
-    before, _walk.SMALL = _walk.SMALL, small
+    before, _tensors.SMALL = _tensors.SMALL, small
     try:
         ours, theirs = (parameters(shapes, dtype, strided=strided) for _ in range(2))
         a = walked(WAYS[way], ours, 5, **chosen)
-        _walk.SMALL = 0
+        _tensors.SMALL = 0
         b = walked(LINES, theirs, 5, **chosen)
     finally:
-        _walk.SMALL = before
+        _tensors.SMALL = before
     for p, q in zip(ours, theirs, strict=True):
         close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
         torch.testing.assert_close(p, q, **close)
