@@ -66,6 +66,6 @@ def test_the_automatic_scope_makes_pull_and_loss_weigh_the_same(make):
         optimizer.automatic_scope(0)
     (group,) = optimizer.param_groups
     if group["gradient_point"] is not None:  # the parameter is beside the walker
-        optimizer._displace(group, back=True)
+        optimizer._displaced().take_off([group])
     square = float((p.detach() - optimizer.state[p]["anchor"]).square().sum())
     assert gamma / 2 * square == pytest.approx(2.0)

@@ -79,8 +79,10 @@ class AnchoredOptimizer(CheckedOptimizer):
     def _step(self, moving: list[Group]) -> None:
         if moving[0]["at_anchor"]:
             raise RuntimeError("the parameters hold the anchor: call train() before step()")
-        displaced = any(group["gradient_point"] is not None for group in moving)
-        if displaced or "_displacement" in self.__dict__:
+        displaced = "_displacement" in self.__dict__
+        for group in moving:
+            displaced = displaced or group["gradient_point"] is not None
+        if displaced:
             self._displaced().take_off(moving)
         self._walk(moving)
         first = self.param_groups[0]
@@ -145,17 +147,15 @@ class AnchoredOptimizer(CheckedOptimizer):
         """
         check("loss", loss, *positive())
         square = 0.0
-        for group in self.param_groups:
-            beside = group["gradient_point"] is not None
-            if beside:
-                self._displace(group, back=True)
-            for p, state in self._walked(group):
-                far = torch.linalg.vector_norm(state.get("walker", p) - state["anchor"])
-                far = far.full_tensor() if hasattr(far, "full_tensor") else far
-                square += float(far) ** 2
-            if beside:
-                self._displace(group)
-        if self.param_groups[0]["at_anchor"] or not square:
+        if not self.param_groups[0]["at_anchor"]:
+            with self._displaced().taken_off(self.param_groups):
+                for p, state in (
+                    pair for group in self.param_groups for pair in self._walked(group)
+                ):
+                    far = torch.linalg.vector_norm(state.get("walker", p) - state["anchor"])
+                    far = far.full_tensor() if hasattr(far, "full_tensor") else far
+                    square += float(far) ** 2
+        if not square:
             raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
         gamma = 2 * float(loss) / square
         for group in self.param_groups:

@@ -8,6 +8,8 @@ which go side by side, it is kept meanwhile.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from operator import is_
 from typing import TYPE_CHECKING
 
@@ -84,8 +86,20 @@ class Displacement:
                 for part in self._side_by_side(group, members):
                     part.take_off(self._point(group), group, count)
 
+    @contextmanager
+    def taken_off(self, groups: list[Group]) -> Iterator[None]:
+        """Hold the walkers inside the block."""
+        members = [(p, state, group) for group in groups for p, state in self._walking(group)]
+        displaced = [(*member, member[1]["displaced"]) for member in members]
+        self.take_off(groups)
+        yield
+        for p, state, group, count in displaced:
+            state["displaced"] = count
+            if count >= 0:
+                self.show_again(p, group)
+
     def show_again(self, p: Tensor, group: Group) -> None:
-        """Displace a parameter of low precision, which shows its walker, as it was displaced."""
+        """Displace a parameter that shows its walker as it was displaced."""
         self._norm, state = None, self.optimizer.state[p]
         DisplacedPart([(p, state)], self).add(self._point(group), group, state["displaced"])
 
