@@ -76,7 +76,7 @@ class Displacement:
                     continue
                 if "walker" in state:
                     copied.append((p, state["walker"]))
-                elif not state["active"]:  # the walker has not left the anchor
+                elif not state["active"] and state.get("on_way", -1) < 0:  # it is at its anchor
                     copied.append((p, state["anchor"]))
                 else:
                     moved[state["displaced"]].append((p, state))
