@@ -32,9 +32,10 @@ gpu-setup:
 	grep -v '^torch' constraints.txt > $(VENV)-gpu/constraints.txt
 	-$(VENV)-gpu/bin/python -m pip install --quiet --constraint $(VENV)-gpu/constraints.txt --editable '.[dev]'
 
-# docs/api.md, from the docstrings of every public name.
+# docs/api.md, from the docstrings of every public name; docs/findings.md, its numbers from results/.
 docs: setup
 	$(BIN)/python docs/write_api.py
+	$(BIN)/python docs/write_findings.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """What to run: typed recipes, comparisons, sweeps, and the paper's tables."""
 
+from widevalley.experiments.binary_mnist import BOUND
 from widevalley.experiments.contests import CONTESTS, Contest
 from widevalley.experiments.flatness_measures import FlatnessConfig
 from widevalley.experiments.flatness_of_runs import measure_flatness
@@ -31,6 +32,7 @@ from widevalley.experiments.theory_checks import THEORY_CHECKS, TheoryCheck
 from widevalley.experiments.tournament import Rules, held_out, play
 
 __all__ = [
+    "BOUND",
     "CONTESTS",
     "METHODS",
     "PAC_BAYES_CHECKS",

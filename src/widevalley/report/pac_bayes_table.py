@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from widevalley.experiments import PacBayes, load_pac_bayes
+from widevalley.experiments import BOUND, PacBayes, load_pac_bayes
 from widevalley.report.groups import summarise
 from widevalley.report.table import Cells, markdown_table
 
@@ -65,8 +65,39 @@ def _row(kind: str, found: list[PacBayes]) -> list[str]:
     ]
 
 
+SAID = """\
+Shares of samples in percent, mean over seeds ± standard error; of bounds the largest over seeds. \
+`end`: the weights that a run ends in, on its training samples and on the test set. `Gibbs law`: \
+weights drawn by P(x') exp(-τ f(x')), P = N(end, 1/(τ γ)) with γ = {gamma:g}, a walk of {walk} \
+steps standing in for draws; `KL` is what its relative entropy to P is at most. `prior alone`: \
+weights drawn from P, exactly, with fresh ones for every sample. `held out`: the end on the \
+training images that a run did not see. Random labels are those of the test set too.
+
+A bound holds with probability {confidence:.2f} over samples and draws, if the end of a run is one \
+draw of its walk's law, which makes it ε-differentially private (ε = 2 τ ℓ / m, ℓ = {loss:g} nats \
+the interval of the loss of one sample); the Gibbs law's, if the walk's means are the law's too, \
+with errors by the effective number of its points. The bound by held-out samples needs neither. \
+What is theorem and what is not: docs/theory.md. Of {count} bounds with a test error beside them \
+{broken}.
+"""
+
+
 def write_pac_bayes(file: Path) -> Path:
     """Write table.md beside the file; returns its path."""
+    found, broken = load_pac_bayes(file), broken_bounds(file)
+    settings = found[0].facts["settings"]
+    said = SAID.format(
+        gamma=settings["gamma"],
+        walk=settings["walk"],
+        confidence=1 - settings["delta"] - 2 * settings["sampling_delta"],
+        loss=BOUND,
+        count=2 * len(found),
+        broken=f"below it: {', '.join(broken)}" if broken else "none is below it",
+    )
+    commands = dict.fromkeys(each.facts["command"] for each in found)
     table = file.with_name("table.md")
-    table.write_text(markdown_table(pac_bayes_cells(file)))
+    table.write_text(
+        f"# PAC-Bayes bounds\n\n{markdown_table(pac_bayes_cells(file))}\n{said}\n"
+        + "".join(f"    {command}\n" for command in commands if command)
+    )
     return table
