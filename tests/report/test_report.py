@@ -89,6 +89,15 @@ def test_validation_is_called_so(tmp_path):
     )
 
 
+def test_runs_with_held_out_samples_stand_beside_runs_without(tmp_path):
+    write_run(tmp_path / "runs", "sgd", 0, [9.0, 3.0], holdout=297)
+    write_run(tmp_path / "runs", "adam", 0, [8.0, 2.0])
+    groups = find_groups(tmp_path / "runs")
+    table, curves = write_results(groups, "digits", tmp_path / "out")
+    assert "| test or validation error, % |" in table.read_text()
+    assert curves.stat().st_size > 1000
+
+
 def test_results_keep_everything_but_checkpoints(runs, tmp_path):
     target = tmp_path / "results"
     table, curves = write_results(find_groups(runs), "Digits", target)

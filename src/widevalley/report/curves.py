@@ -49,9 +49,13 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     long_names = max(map(len, names.values())) > LONG_NAME
     made = plot.empty_figure(title, 5.2 * max(len(panels), 1.4), 6 if long_names else 4.4)
     for ax, panel in zip(made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        split = panel.groups[0].monitored_split
         shown = panel.groups[:MOST]
-        curves = {names[g.name]: gradients_and_values(g, f"{split}_{panel.field}") for g in shown}
+        # A folder may have runs with held-out samples beside runs without.
+        split = " or ".join(sorted({group.monitored_split for group in shown}))
+        curves = {
+            names[g.name]: gradients_and_values(g, f"{g.monitored_split}_{panel.field}")
+            for g in shown
+        }
         plot.learning_curves(curves, ax, name=f"{split} {panel.label}", level=None)
         ax.set_title(panel.title)
         if not long_names:
