@@ -13,6 +13,10 @@ def numbers():
     return write_findings.numbers()
 
 
+def mean(shown):
+    return float(shown.split(" ± ")[0])
+
+
 def test_the_page_is_up_to_date():
     kept = (write_findings.DOCS / "findings.md").read_text()
     assert kept == write_findings.page(), "run: make docs"
@@ -26,11 +30,15 @@ def test_numbers_are_those_of_the_tables_beside_the_runs(numbers):
         (row,) = re.findall(rf"^\| {network} {name} \|.*$", rows, flags=re.MULTILINE)
         assert numbers[f"{network} {name}"] in row
     widths = (results / "studies/flatness/mnistfc/table.md").read_text()
-    assert numbers["largest eigenvalue of sgd"].split(" ± ")[0] in widths
+    (row,) = re.findall(r"^\| largest eigenvalue \|.*$", widths, flags=re.MULTILINE)
+    expected = [float(cell.split(" ± ")[0]) for cell in row.split("|")[2:-1]]
+    found = [mean(numbers[f"largest eigenvalue of {n}"]) for n in ("entropy-sgd", "sgd", "adam")]
+    assert found == pytest.approx(expected, abs=0.005)
     bounds = (results / "pac-bayes/table.md").read_text()
     assert numbers["table of bounds"] in bounds
     sweep = (results / "studies/lenet/sweeps/entropy-sgd/table.md").read_text()
-    assert numbers["lenet at noise 1e-2"].split(" ± ")[0] in sweep
+    (row,) = re.findall(r"^\|[^|]*noise=0.01 .*$", sweep, flags=re.MULTILINE)
+    assert f"| {numbers['lenet at noise 1e-2']} |" in row
 
 
 def test_the_share_of_zeros_is_counted_from_the_eigenvalues(numbers):
