@@ -1,5 +1,5 @@
 """Many workers: those of `widevalley.optim.workers`, under the package's name."""
 
-from widevalley.optim.workers import BFloat16, EightBits, TopK, Workers
+from widevalley.optim.workers import BFloat16, Coupling, EightBits, TopK, Workers
 
-__all__ = ["BFloat16", "EightBits", "TopK", "Workers"]
+__all__ = ["BFloat16", "Coupling", "EightBits", "TopK", "Workers"]

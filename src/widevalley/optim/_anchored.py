@@ -104,7 +104,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         self._restart_walks(groups)
 
     def _meet(self, moving: list[Group], step: int) -> None:
-        """What workers do together after a step of a walk; `LocalWalks` has it."""
+        """What workers do together after a step of a walk; `Replicas` has it."""
 
     def _displaced(self) -> Displacement:
         """What is added to the walkers for a gradient, of who has a gradient point."""

@@ -14,15 +14,15 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
 from widevalley.optim._base import State
-from widevalley.optim._local_walks import LocalWalks
+from widevalley.optim._replicas import Replicas
 from widevalley.optim._validation import Group, check_group
 
 
-class NestedOptimizers(LocalWalks):
+class NestedOptimizers(Replicas):
     """An anchored optimizer around ``inner``, which walks, and maybe ``outer`` for the anchor."""
 
     _entries: ClassVar[tuple[str, ...]] = (
-        *LocalWalks._entries,
+        *Replicas._entries,
         *("inner", "inner_begun", "outer", "outer_begun"),
     )
 

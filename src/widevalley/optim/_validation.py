@@ -117,7 +117,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("lr", "langevin_lr", "weight_decay", "gamma", "noise", "eps"), at_least(0)),
     **dict.fromkeys(("momentum", "langevin_momentum", "outer_momentum"), below_one()),
     "averaging": (lambda v: 0 < v <= 1, "in (0, 1]"),
-    "outer_lr": at_least(0),
+    **dict.fromkeys(("outer_lr", "coupling"), at_least(0)),
     "langevin_steps": whole(1),
     **dict.fromkeys(("seed", "worker", "inner_step", "outer_step", "steps"), whole(0)),
     **dict.fromkeys(("nesterov", "langevin_nesterov", "outer_nesterov", "maximize"), switch()),

@@ -21,8 +21,8 @@ from widevalley.optim._algorithm import (
 from widevalley.optim._anchored import MEANS, mean_of, scope
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._kernel import available, fused_step_, lacking
-from widevalley.optim._local_walks import LocalWalks
 from widevalley.optim._noise import WORD, indices, noise, step_key
+from widevalley.optim._replicas import Replicas
 from widevalley.optim._tensors import element_index, is_small, local_real_view
 from widevalley.optim._validation import Group
 
@@ -86,10 +86,10 @@ class LangevinStep(CheckedOptimizer):
                 raise ValueError(f"fused must not be True on {p.device}: it needs {needed}")
 
 
-class LangevinWalk(LangevinStep, LocalWalks):
+class LangevinWalk(LangevinStep, Replicas):
     """An anchored optimizer that walks by Langevin steps: `EntropySGD` and `EntropyAdam`."""
 
-    _entries: ClassVar[tuple[str, ...]] = (*LocalWalks._entries, "langevin_buffer")
+    _entries: ClassVar[tuple[str, ...]] = (*Replicas._entries, "langevin_buffer")
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from widevalley.optim._validation import check, positive, whole
+from widevalley.optim._validation import at_least, check, positive, whole
+from widevalley.optim.scoping import Exponential, Schedule
 
 if TYPE_CHECKING:  # there are builds of torch without
     from torch.distributed import ProcessGroup
@@ -103,6 +104,47 @@ Compression = BFloat16 | EightBits | TopK
 
 
 @dataclass(frozen=True)
+class Coupling:
+    """Replicas: every worker keeps an anchor of its own, which is pulled to the centre of all.
+
+    At the end of walk t = 0, 1, 2, …, d what line 7 moves an anchor by, c the centre::
+
+        c = (x_1 + … + x_n) / n;   x_i <- x_i - d_i - min(strength growth(t), 1) (x_i - c)
+
+    Where x_i alone would have been, the pull is taken too, which is the sum of the two steps as
+    Parle has it. The centre travels while the next walk is walked, so nothing waits and nothing is
+    stale; there is no pull at the end of the first walk. `eval` and `at_average` show the centre,
+    `at_anchor` the worker's own anchor: evaluate the centre, with batch norm recomputed there.
+
+    Args:
+        strength: share >= 0 of the distance to the centre, at the beginning; the parameter groups
+            have it as ``coupling``. Parle: eta / rho. See `automatic_coupling` of an optimizer.
+        growth: rate r > -1 of (1 + r)^t, or a schedule as in `widevalley.scoping`. With
+            ``TotalGrowth`` the replicas meet at the end of a run.
+
+    With langevin_steps 1 and gamma 0 that is Elastic-SGD, with replicated SGD's growth that.
+
+    Source: Chaudhari et al., arXiv 1707.00424 (Parle); Zhang et al., arXiv 1412.6651 (Elastic);
+    Pittorino et al., ICLR 2021 (replicated SGD).
+    """
+
+    strength: float = 0.01
+    growth: float | Schedule = 0.0
+
+    def __post_init__(self) -> None:
+        check("strength", self.strength, *at_least(0))
+        if not callable(self.growth):
+            check("growth", self.growth, lambda r: r > -1, "> -1, or a schedule (t -> factor)")
+
+    def factor(self, t: int) -> float:
+        """growth(t), 0 at the first walk."""
+        growth = self.growth if callable(self.growth) else Exponential(self.growth)
+        factor = growth(t) if t else 0.0
+        check(f"growth({t})", factor, *at_least(0))
+        return float(factor)
+
+
+@dataclass(frozen=True)
 class Workers:
     """How the workers of a group walk together.
 
@@ -114,6 +156,7 @@ class Workers:
         fragments: parts >= 1 of the parameters whose walks end in turn, evenly over a walk.
         compression: what is sent of the means: None for all of it, `BFloat16`, `EightBits`,
             `TopK`.
+        coupling: None for one anchor of all workers; a `Coupling` for one of each.
         bucket: megabytes > 0 that are sent at once.
         timeout: seconds > 0 to wait for the others, None for those of the group.
 
@@ -127,6 +170,7 @@ class Workers:
     delay: int = 0
     fragments: int = 1
     compression: Compression | None = None
+    coupling: Coupling | None = None
     bucket: float = 25.0
     timeout: float | None = None
 
@@ -138,6 +182,11 @@ class Workers:
         if compression is not None and not isinstance(compression, Compression):
             text = "None, BFloat16(), EightBits() or TopK()"
             raise ValueError(f"compression must be {text}, got {compression!r}")
+        if self.coupling is not None and (self.delay or self.fragments > 1 or self.compression):
+            raise ValueError(
+                "coupling must be None with a delay, fragments or a compression: the centre of "
+                "replicas travels during a whole walk, and nothing waits for it"
+            )
         if self.timeout is not None:
             check("timeout", self.timeout, *positive())
 

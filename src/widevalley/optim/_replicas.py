@@ -1,0 +1,89 @@
+"""Replicas: every worker keeps an anchor of its own, and a coupling pulls them to their centre.
+
+The formulas stand in `Coupling`. The centre is that of the anchors at the beginning of a walk: they
+are averaged while it is walked.
+"""
+
+from abc import abstractmethod
+
+import torch
+
+from widevalley.optim._algorithm import Langevin
+from widevalley.optim._connected import Pairs, anchors, views
+from widevalley.optim._local_walks import LocalWalks
+from widevalley.optim._validation import Group, check, positive
+
+
+class Replicas(LocalWalks):
+    """An anchored optimizer whose workers share an anchor, or keep one each with a coupling."""
+
+    @abstractmethod
+    def _settings(self, group: Group) -> Langevin:
+        """The settings of a step of the group."""
+
+    def _meet(self, moving: list[Group], step: int) -> None:
+        coupling, workers = self._coupling, self.workers
+        if coupling is None or workers is None:
+            super()._meet(moving, step)
+        elif step == moving[0]["langevin_steps"]:
+            ended = [pair for group in moving for pair in self._walked(group)]
+            agreed = self._agree(moving, ended)
+            self._arrive(0)
+            factor, pulls = coupling.factor(moving[0]["outer_step"]), []
+            for group in moving:
+                walked = self._walked(group)
+                if walked:
+                    pull = torch._foreach_sub(_centres(walked), anchors(walked))
+                    torch._foreach_mul_(pull, min(float(group["coupling"]) * factor, 1.0))
+                    pulls += list(pull)
+            self._move_anchors(moving)
+            x = anchors(ended)
+            if x:
+                torch._foreach_add_(x, pulls)
+            self._flights[0] = ended, agreed, workers.mean(x)
+            self._restart_walks(moving)
+
+    @torch.no_grad()
+    def automatic_coupling(self, loss: float) -> float:
+        """Set ``coupling`` in every group so that f and the pull weigh the same, and return it.
+
+        It is langevin_lr langevin_steps loss / (mean of |x_i - c|² / 2), 1 at most: a walk's time
+        times the stiffness at which loss and elastic energy are equal, both averaged over all
+        workers. Every worker calls it, from the second walk on, with the loss on its training data.
+
+        Raises:
+            ValueError: there is no coupling, a parameter is sharded, the loss is not above 0, or
+                the anchors are not apart.
+
+        Source: Pittorino et al., "Entropic gradient descent algorithms and wide flat minima", ICLR
+        2021, who let it grow 1e4 times over the run.
+        """
+        if self._coupling is None or self.workers is None:
+            raise ValueError("process_group must be Workers with a coupling for automatic_coupling")
+        check("loss", loss, *positive())
+        self._arrive(0)
+        pairs = [(p, s) for p, s in self.state.items() if s["initialized"] and p.requires_grad]
+        for p, _ in pairs:
+            if any(placement.is_shard() for placement in getattr(p, "placements", ())):
+                raise ValueError("automatic_coupling needs whole parameters, got shards of them")
+        apart = [
+            torch.dist(x, c).double() ** 2
+            for x, c in zip(anchors(pairs), _centres(pairs), strict=True)
+        ]
+        total = torch.stack(apart).sum() if apart else torch.zeros((), dtype=torch.float64)
+        mine = torch.stack([torch.full_like(total, loss), total])
+        mean_loss, distance = self.workers.mean([mine])()[0].tolist()
+        check("the mean of |x_i - c|²", distance, *positive())
+        for group in self.param_groups:
+            time = self._settings(group).lr * group["langevin_steps"]
+            group["coupling"] = min(time * mean_loss / (distance / 2), 1.0)
+        return float(self.param_groups[0]["coupling"])
+
+    def _show(self, *, anchor: bool, average: bool = False) -> None:
+        if average and self._coupling is not None:
+            self._arrive(0)
+        super()._show(anchor=anchor, average=average)
+
+
+def _centres(pairs: Pairs) -> list[torch.Tensor]:
+    return views(state["average"] for _, state in pairs)

@@ -1,0 +1,193 @@
+"""Replicas, an anchor each and a coupling to their centre: two real processes against formulas."""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.optim.optimizers import adamw, entropy_sgd
+from tests.optim.problems import Quadratic, backward, identical, mlp, same, weights
+from tests.optim.processes import run
+from widevalley import EntropySGD, recompute_batch_norm, scoping
+from widevalley.workers import Coupling, TopK, Workers
+
+WORLD, L, WALKS = 2, 3, 5
+GROWTH = scoping.TotalGrowth(20.0, 3)  # to a pull of 1 from the fourth walk on
+BUILDS = {
+    "entropy-sgd": entropy_sgd,
+    "AdamW": lambda p, **s: adamw(p, outer_lr=1.0, outer_momentum=0.0, **s),
+}
+
+
+def data(worker, step):
+    return 1000 * worker + step
+
+
+def walk(model, optimizer, worker, steps):
+    for step in steps:
+        backward(model, data(worker, step))
+        optimizer.step()
+
+
+def workers(strength=0.05, growth=GROWTH):
+    return Workers(dist.group.WORLD, coupling=Coupling(strength, growth))
+
+
+def together(rank, world):
+    results = {}
+    for name, build in BUILDS.items():
+        model = mlp()
+        optimizer = build(model.parameters(), process_group=workers(), **rate(name))
+        walk(model, optimizer, rank, range(L * WALKS))
+        with optimizer.at_anchor():
+            results[name, "anchor"] = weights(model)
+        with optimizer.at_average():
+            results[name, "centre"] = weights(model)
+        optimizer.eval()
+        results[name, "eval"] = weights(model)
+        results[name, "resumed"] = [resumes(rank, name, at) for at in range(2, 8)]
+    results["elastic"] = elastic(rank)
+    results["automatic"] = automatic(rank)
+    results["batch norm"] = with_batch_norm(rank)
+    return results
+
+
+def rate(name):
+    return {"lr": 1.0} if name == "entropy-sgd" else {}
+
+
+def resumes(rank, name, at):
+    model, other = mlp(), mlp(seed=3)
+    optimizer = BUILDS[name](model.parameters(), process_group=workers(), **rate(name))
+    walk(model, optimizer, rank, range(at))
+    saved = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    fresh = BUILDS[name](other.parameters(), process_group=workers(), **rate(name))
+    other.load_state_dict(saved[0])
+    fresh.load_state_dict(saved[1])
+    for a, b in ((model, optimizer), (other, fresh)):
+        walk(a, b, rank, range(at, 11))
+    same_state = identical(optimizer.state_dict(), fresh.state_dict())
+    return same_state and same(weights(model), weights(other))
+
+
+def elastic(rank):
+    """Elastic-SGD on a quadratic, in float64, each worker from a start of its own."""
+    problem = Quadratic(lowest=0.5)
+    p = torch.nn.Parameter(problem.x0.clone())
+    optimizer = EntropySGD(
+        [p],
+        langevin_steps=1,
+        langevin_momentum=0.0,
+        gamma=0.0,
+        noise=0.0,
+        averaging=1.0,
+        process_group=workers(0.2, 0.0),
+    )
+    p.data += rank  # after construction, which has given all the first one's
+    for _ in range(20):
+        p.grad = problem.gradient(p.detach()) + rank
+        optimizer.step()
+    return p.detach()
+
+
+def automatic(rank):
+    model = mlp()
+    optimizer = entropy_sgd(model.parameters(), lr=1.0, process_group=workers())
+    walk(model, optimizer, rank, range(L))
+    with optimizer.at_anchor():
+        x = weights(model)
+    return optimizer.automatic_coupling(0.001 * (1 + rank)), x
+
+
+def with_batch_norm(rank):
+    """The error of the batch-norm statistics of the centre, on one loader."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8))
+    optimizer = EntropySGD(model.parameters(), langevin_steps=2, process_group=workers())
+    inputs = torch.randn(64, 4)
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(inputs).square().sum().mul(1 + rank).backward()
+        optimizer.step()
+    with optimizer.at_average(), recompute_batch_norm(model, [inputs]):
+        found = model[1].running_mean.clone()
+        return found, model[0](inputs).mean(0).detach()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    found = run(together, WORLD, tmp_path_factory.mktemp("replicas") / "walks")
+    for result in found:
+        if isinstance(result, Exception):
+            raise result
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUILDS)
+def test_parle(results, name):
+    """Bit for bit: plain optimizers with an outer rate of 1 end their walks at the means."""
+    models = [mlp() for _ in range(WORLD)]
+    plain = [BUILDS[name](m.parameters(), worker=i, **rate(name)) for i, m in enumerate(models)]
+    centre = None
+    for t in range(WALKS):
+        x = [weights(model) for model in models]
+        for i, model in enumerate(models):
+            walk(model, plain[i], i, range(L * t, L * (t + 1)))
+            pull = min(0.05 * GROWTH(t), 1.0) if t else 0.0
+            for p, old, c in zip(model.parameters(), x[i], centre or x[i]):
+                p.data += (c - old) * pull
+                for slot in ("anchor", "mean"):
+                    if slot in plain[i].state[p]:
+                        plain[i].state[p][slot].copy_(p.data)
+        centre = [(a + b) / 2 for a, b in zip(*map(weights, models))]
+    for rank in range(WORLD):
+        assert same(results[rank][name, "anchor"], weights(models[rank]))
+        assert same(results[rank][name, "centre"], centre)
+        assert same(results[rank][name, "eval"], centre)
+        assert results[rank][name, "resumed"] == [True] * 6
+    assert not same(results[0][name, "anchor"], results[1][name, "anchor"])
+
+
+@pytest.mark.slow
+def test_elastic_sgd(results):
+    """Zhang et al., 1412.6651, with a centre that is the mean: linear, so one line a step."""
+    problem = Quadratic(lowest=0.5)
+    x = torch.stack([problem.x0 + rank for rank in range(WORLD)])
+    for step in range(20):
+        gradients = torch.stack([problem.gradient(x[r]) + r for r in range(WORLD)])
+        x = x - 0.1 * gradients - (0.2 if step else 0.0) * (x - x.mean(0))
+    for rank in range(WORLD):
+        torch.testing.assert_close(results[rank]["elastic"], x[rank], rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_automatic_coupling(results):
+    """A walk's time, langevin_lr L = .3, times loss / (mean of |x - c|² / 2), of both workers."""
+    x = [torch.cat([t.flatten() for t in results[r]["automatic"][1]]) for r in range(WORLD)]
+    distance = sum((t - (x[0] + x[1]) / 2).double().square().sum() for t in x) / WORLD
+    expected = 0.1 * L * 0.0015 / (distance / 2)
+    for rank in range(WORLD):
+        assert 0 < results[rank]["automatic"][0] < 1
+        assert results[rank]["automatic"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_batch_norm_is_recomputed_at_the_centre(results):
+    for rank in range(WORLD):
+        found, mean = results[rank]["batch norm"]
+        torch.testing.assert_close(found, mean)
+        assert torch.equal(found, results[0]["batch norm"][0])
+
+
+def test_settings_are_refused_by_name():
+    for given in ({"delay": 1}, {"fragments": 2}, {"compression": TopK()}):
+        with pytest.raises(ValueError, match="coupling must be None with a delay, fragments"):
+            Workers(None, coupling=Coupling(), **given)
+    with pytest.raises(ValueError, match="strength must be >= 0, got -1"):
+        Coupling(-1)
+    with pytest.raises(ValueError, match="growth must be > -1, or a schedule.*got -2"):
+        Coupling(growth=-2)
+    with pytest.raises(ValueError, match="with a coupling for automatic_coupling"):
+        EntropySGD([torch.nn.Parameter(torch.zeros(2))]).automatic_coupling(1.0)
