@@ -1,11 +1,12 @@
 """Time and memory of a Hessian product on larger networks, beside two other packages.
 
-    python benchmarks/scale.py [--cases cnn gpt resnet50] [--rounds 3] [--threads 2]
+    python benchmarks/scale.py [--cases cnn gpt resnet50] [--rounds 3] [--threads 2] [--only time]
 
 Every contender takes the same mean loss of the same batch in float32, in turns; the ratio is to one
 gradient. Memory is the peak of a process of its own above what it held before the first product.
-hessian-eigenthings takes part where it is installed. Beside products stand the two instruments that
-are built of them: the extreme eigenvalues in a space of six vectors, and the trace.
+hessian-eigenthings takes part where it is installed. Beside products stand the two instruments
+that are built of them: the extreme eigenvalues in a space of six vectors, and the trace. Rows of
+networks that are not measured stay as they are.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +168,8 @@ def _memory(what: str) -> int:
     return int(lines[what].split()[0])
 
 
-def measure(case: str, rounds: int) -> list[Row]:
-    """Time and memory of all contenders at a network."""
+def measured(case: str, rounds: int) -> list[Row]:
+    """Times of all contenders at a network."""
     works = contenders(case)
     # Without it the peers' products of attention fail on a processor.
     with sdpa_kernel(SDPBackend.MATH):
@@ -176,14 +178,25 @@ def measure(case: str, rounds: int) -> list[Row]:
         name: [t / (PRODUCTS if f"of {PRODUCTS}" in name else 1) for t in values]
         for name, values in taken.items()
     }
-    return rows(case, each, {name: {"peak_mib": peak(case, name)} for name in works})
+    return rows(case, each, {})
+
+
+def with_peaks(found: list[Row]) -> list[Row]:
+    """The rows of a network with the memory of each contender."""
+    return [replace(row, also={"peak_mib": peak(row.case, row.name)}) for row in found]
+
+
+def with_peaks_of(before: list[Row], found: list[Row]) -> list[Row]:
+    """The rows of a network with the memory that was measured before."""
+    known = {row.name: row.also for row in before}
+    return [replace(row, also=known.get(row.name, {})) for row in found]
 
 
 def table_of(measured: list[Row]) -> str:
     """A row a contender."""
     heads = ["network", "", "ms", "gradients", "peak MiB"]
     body: list[list[Any]] = [
-        [r.case, r.name, f"{r.ms:,.0f}", f"{r.ratio:.2f}", f"{r.also['peak_mib']:,.0f}"]
+        [r.case, r.name, f"{r.ms:,.0f}", f"{r.ratio:.2f}", f"{r.also.get('peak_mib', 0):,.0f}"]
         for r in measured
     ]
     return markdown_table((heads, body))
@@ -196,19 +209,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--to", type=Path, default=FOLDER)
+    parser.add_argument(
+        "--only", choices=["time", "memory"], help="measure that; the other stays as it is"
+    )
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "NAME"), help="of one contender alone")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.peak:
         print_peak(*given.peak)
         return
-    measured: list[Row] = []
+    file = given.to / "scale.json"
+    before = Figures.read(file).rows if file.exists() else []
+    every = {case: [row for row in before if row.case == case] for case in CASES}
     for case in given.cases:
-        measured += measure(case, given.rounds)
-        settings = {"cases": given.cases, "rounds": given.rounds, "threads": given.threads}
-        figures = Figures.of("scale", measured, settings, torch.device("cpu"))
-        figures.write(given.to / "scale.json")
-        table = table_of(measured)
+        if given.only != "memory":
+            every[case] = with_peaks_of(every[case], measured(case, given.rounds))
+        if given.only != "time":
+            every[case] = with_peaks(every[case])
+        settings = {"rounds": given.rounds, "threads": given.threads}
+        kept = [row for of_case in every.values() for row in of_case]
+        figures = Figures.of("scale", kept, settings, torch.device("cpu"))
+        figures.write(file)
+        table = table_of(kept)
         (given.to / "scale.md").write_text(f"{TITLE}\n{table}\n{figures}; median of rounds.\n")
 
 

@@ -65,21 +65,25 @@ class Curvature(SymmetricOperator):
 
     def _multiply(self, block: Tensor) -> Tensor:
         rows = block.reshape(self.size, -1).T
-        total = torch.zeros_like(rows)
-        for k, weight in enumerate(self.objective.batch_weights):
-            if weight:
-                self._add_batch(total, weight, k, rows)
+        total = torch.empty_like(rows)
+        weighed = [(k, weight) for k, weight in enumerate(self.objective.batch_weights) if weight]
+        for k, weight in weighed:
+            self._add_batch(total, weight, k, rows, first=k == weighed[0][0])
         if self.objective.penalty and self.has_penalty:
             self._add(total, 1.0, self._penalty_product(), rows)
-        if not math.isfinite(float(total.sum(dtype=torch.float64))):
+        if not math.isfinite(float(total.sum())):
             raise ArithmeticError(f"{type(self).__name__}: a product is not finite")
         return total.T.reshape(block.shape)
 
-    def _add_batch(self, total: Tensor, weight: float, k: int, rows: Tensor) -> None:
+    def _add_batch(
+        self, total: Tensor, weight: float, k: int, rows: Tensor, *, first: bool
+    ) -> None:
         with self.objective.second_derivatives():
-            self._add(total, weight, self._product_of(k), rows)
+            self._add(total, weight, self._product_of(k), rows, first=first)
 
-    def _add(self, total: Tensor, weight: float, product: Product, rows: Tensor) -> None:
+    def _add(
+        self, total: Tensor, weight: float, product: Product, rows: Tensor, *, first: bool = False
+    ) -> None:
         """Add a product with rows (k, n), at once where its operations can be vectorised."""
         shapes = [w.shape for w in self.objective.weights.values()]
         sizes = [shape.numel() for shape in shapes]
@@ -89,7 +93,11 @@ class Curvature(SymmetricOperator):
         def add(found: Tangents, some: Tensor) -> None:
             # Into place part by part: a product of all parts in a row would be one vector more.
             for place, part in zip(torch.split(some, sizes, dim=1), found, strict=True):
-                place.add_(part.reshape(place.shape), alpha=weight)
+                part = part.reshape(place.shape)
+                if first:
+                    torch.mul(part, weight, out=place)
+                else:
+                    place.add_(part, alpha=weight)
 
         if len(rows) > 1 and self._vectorised:
             try:
@@ -102,7 +110,8 @@ class Curvature(SymmetricOperator):
                 add(found, total)
                 return
         for j in range(len(rows)):
-            add(product(tuple(c[j] for c in columns), False), total[j : j + 1])
+            keep = self._products is not None or j < len(rows) - 1
+            add(product(tuple(c[j] for c in columns), False, keep), total[j : j + 1])
 
     def _product_of(self, k: int) -> Product:
         if self._products is None:
@@ -129,10 +138,10 @@ class Curvature(SymmetricOperator):
 
     def _check_repeatable(self) -> None:
         ones = torch.ones(1, self.size, dtype=self.dtype, device=self.device) / self.size**0.5
-        first, second = torch.zeros(2, *ones.shape, dtype=self.dtype, device=self.device)
+        first, second = torch.empty(2, *ones.shape, dtype=self.dtype, device=self.device)
         for total in (first, second):
             try:
-                self._add_batch(total, 1.0, 0, ones)
+                self._add_batch(total, 1.0, 0, ones, first=True)
             except RuntimeError as error:
                 if not any(words in str(error) for words in NO_SECOND_DERIVATIVE):
                     raise
@@ -193,9 +202,9 @@ class GaussNewton(Curvature):
                 values, at, directions, create_graph=True, materialize_grads=True
             )
 
-        def product(tangents: Tangents, block: bool) -> Tangents:
+        def product(tangents: Tangents, block: bool, keep: bool = True) -> Tangents:
             pushed = pull_back(back, directions, tangents, block)
-            return pull_back(values, at, curve(pushed, block), block)
+            return pull_back(values, at, curve(pushed, block), block, keep)
 
         return product
 
@@ -227,9 +236,9 @@ class EmpiricalFisher(Curvature):
                 losses, at, directions, create_graph=True, materialize_grads=True
             )
 
-        def product(tangents: Tangents, block: bool) -> Tangents:
+        def product(tangents: Tangents, block: bool, keep: bool = True) -> Tangents:
             (pushed,) = pull_back(back, directions, tangents, block)
-            return pull_back([losses], at, (pushed * shares,), block)
+            return pull_back([losses], at, (pushed * shares,), block, keep)
 
         return product
 

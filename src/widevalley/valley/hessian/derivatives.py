@@ -8,16 +8,23 @@ statistics (torch 2.13), and all of them refuse checkpoints and hooks; gradients
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Tangents = tuple[Tensor, ...]
 """A vector by tensor; of a block the columns come first."""
-Product = Callable[[Tangents, bool], Tangents]
-"""A linear map of tangents; the flag says whether they are of a block of columns."""
+
+
+class Product(Protocol):
+    """A linear map of tangents."""
+
+    def __call__(self, tangents: Tangents, block: bool, keep: bool = True) -> Tangents:
+        """The map of a vector or of a block; where `keep` is not, for the last time."""
+        ...
 
 
 @contextmanager
@@ -34,13 +41,24 @@ def second_order(value: Tensor, variables: Sequence[Tensor]) -> Product:
         slopes: tuple[Tensor, ...] = tuple(torch.zeros_like(v) for v in variables)
     else:
         slopes = torch.autograd.grad(value, variables, create_graph=True, materialize_grads=True)
-    return lambda tangents, block: pull_back(slopes, variables, tangents, block)
+
+    def product(tangents: Tangents, block: bool, keep: bool = True) -> Tangents:
+        return pull_back(slopes, variables, tangents, block, keep)
+
+    return product
 
 
 def pull_back(
-    values: Sequence[Tensor], variables: Sequence[Tensor], tangents: Sequence[Tensor], block: bool
+    values: Sequence[Tensor],
+    variables: Sequence[Tensor],
+    tangents: Sequence[Tensor],
+    block: bool,
+    keep: bool = True,
 ) -> Tangents:
-    """J^T v of the Jacobian J of values by variables; of a block all at once."""
+    """J^T v of the Jacobian J of values by variables; of a block all at once.
+
+    Unless `keep`, what was saved for it is freed on the way, and there is no second time.
+    """
     pairs = [(v, t) for v, t in zip(values, tangents, strict=True) if v.requires_grad]
     found: Sequence[Tensor | None] = [None] * len(variables)
     if pairs:
@@ -48,7 +66,7 @@ def pull_back(
             [v for v, _ in pairs],
             variables,
             [t for _, t in pairs],
-            retain_graph=True,
+            retain_graph=keep,
             allow_unused=True,
             is_grads_batched=block,
         )
