@@ -81,6 +81,7 @@ def test_the_loss_is_bounded_and_a_probability():
         BoundedLogProbabilities(0.5)
 
 
+@pytest.mark.slow
 def test_anchors_of_entropy_sgld_have_the_law_that_they_sample():
     """On a quadratic the local entropy is one: anchors are Gaussian, of a known variance."""
     noise, gamma, curvature, decay = 0.3, 1.0, 0.5, 0.2
