@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-SECONDS = 120
+SECONDS = 240
 
 
 def run(function, world, folder: Path, *arguments, dies=()):

@@ -7,10 +7,10 @@ import torch
 import torch.distributed as dist
 
 from tests.optim.optimizers import adamw, entropy_sgd
-from tests.optim.problems import Quadratic, backward, identical, mlp, same, weights
+from tests.optim.problems import Quadratic, backward, batch, close, identical, mlp, same, weights
 from tests.optim.processes import run
 from widevalley import EntropySGD, recompute_batch_norm, scoping
-from widevalley.workers import Coupling, TopK, Workers
+from widevalley.workers import BatchedReplicas, Coupling, TopK, Workers
 
 WORLD, L, WALKS = 2, 3, 5
 GROWTH = scoping.TotalGrowth(20.0, 3)  # to a pull of 1 from the fourth walk on
@@ -49,6 +49,7 @@ def together(rank, world):
         results[name, "resumed"] = [resumes(rank, name, at) for at in range(2, 8)]
     results["elastic"] = elastic(rank)
     results["automatic"] = automatic(rank)
+    results["as in one process"] = not_batched(rank)
     results["batch norm"] = with_batch_norm(rank)
     return results
 
@@ -98,6 +99,28 @@ def automatic(rank):
     with optimizer.at_anchor():
         x = weights(model)
     return optimizer.automatic_coupling(0.001 * (1 + rank)), x
+
+
+def not_batched(rank):
+    model = mlp(dtype=torch.float64)
+    optimizer = entropy_sgd(model.parameters(), process_group=workers())
+    walk(model, optimizer, rank, range(L * WALKS + 1))
+    walkers = weights(model)
+    with optimizer.at_average():
+        return walkers, weights(model)
+
+
+def batched(model, steps, replicas=None):
+    """The same as `not_batched`, in one process."""
+    replicas = replicas or BatchedReplicas(
+        model, WORLD, lambda p, **group: entropy_sgd(p, **group), Coupling(0.05, GROWTH)
+    )
+    for step in steps:
+        batches = [batch(data(i, step), dtype=torch.float64) for i in range(WORLD)]
+        inputs, targets = (torch.stack(t) for t in zip(*batches))
+        losses = replicas.step(torch.nn.functional.cross_entropy, inputs, targets)
+        assert losses.shape == (WORLD,)
+    return replicas
 
 
 def with_batch_norm(rank):
@@ -181,6 +204,54 @@ def test_batch_norm_is_recomputed_at_the_centre(results):
         assert torch.equal(found, results[0]["batch norm"][0])
 
 
+@pytest.mark.slow
+def test_replicas_in_one_process_are_those_of_many(results):
+    """Noise, coupling and centre; the walks of both, to the rounding of batched products."""
+    model = mlp(dtype=torch.float64)
+    replicas = batched(model, range(L * WALKS + 1))
+    for rank, optimizer in enumerate(replicas.optimizers):
+        walkers, centre = results[rank]["as in one process"]
+        found = [p.detach() for p in optimizer.param_groups[0]["params"]]
+        assert close(found, walkers, 1e-12)
+        with replicas.at_centre():
+            assert close(weights(model), centre, 1e-12)
+    assert close(weights(model), results[0]["as in one process"][0], 1e-12)
+
+
+@pytest.mark.parametrize("at", range(2, 8))
+def test_replicas_in_one_process_resume_bit_for_bit(at):
+    model, other = mlp(dtype=torch.float64), mlp(dtype=torch.float64, seed=5)
+    replicas = batched(model, range(at))
+    saved = copy.deepcopy(replicas.state_dict())
+    fresh = batched(other, ())
+    fresh.load_state_dict(saved)
+    batched(model, range(at, 10), replicas)
+    batched(other, range(at, 10), fresh)
+    assert identical(replicas.state_dict(), fresh.state_dict())
+    assert same(weights(model), weights(other))
+
+
+def test_batched_replicas_have_batch_norm_and_dropout_of_their_own():
+    """Each replica's statistics are those of its inputs; the model shows the first one's."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.5)
+    )
+    inputs = torch.randn(2, 64, 4)
+    means = [model[0](x).mean(0).detach() for x in inputs]
+    replicas = BatchedReplicas(model, 2, EntropySGD, Coupling())
+    zeros = torch.zeros(2, 64, 8)
+    losses = replicas.step(torch.nn.functional.mse_loss, torch.stack([inputs[0]] * 2), zeros)
+    assert losses[0] != losses[1]  # by dropout
+    torch.testing.assert_close(model[1].running_mean, 0.1 * means[0])
+    replicas.load_state_dict(copy.deepcopy(replicas.state_dict()))
+    replicas.step(torch.nn.functional.mse_loss, inputs, zeros)
+    assert int(model[1].num_batches_tracked) == 2
+    running = replicas.state_dict()["replicas"]["1.running_mean"]
+    assert torch.equal(running[0], model[1].running_mean)
+    assert not torch.equal(running[0], running[1])
+
+
 def test_settings_are_refused_by_name():
     for given in ({"delay": 1}, {"fragments": 2}, {"compression": TopK()}):
         with pytest.raises(ValueError, match="coupling must be None with a delay, fragments"):
@@ -191,3 +262,10 @@ def test_settings_are_refused_by_name():
         Coupling(growth=-2)
     with pytest.raises(ValueError, match="with a coupling for automatic_coupling"):
         EntropySGD([torch.nn.Parameter(torch.zeros(2))]).automatic_coupling(1.0)
+    with pytest.raises(ValueError, match="count must be a whole number >= 1, got 0"):
+        BatchedReplicas(mlp(), 0, EntropySGD, Coupling())
+    with pytest.raises(ValueError, match="build must make an optimizer with an anchor"):
+        BatchedReplicas(mlp(), 2, lambda p, **_: EntropySGD(p), Coupling())
+    replicas = BatchedReplicas(mlp(), 2, EntropySGD, Coupling())
+    with pytest.raises(ValueError, match="as many replicas"):
+        replicas.load_state_dict(BatchedReplicas(mlp(), 3, EntropySGD, Coupling()).state_dict())

@@ -175,6 +175,13 @@ class Channel:
         return self.group.get_group_store()
 
 
+def connect(workers: Workers) -> Channel:
+    """The connection that a group stands for: processes, or replicas in one."""
+    within = getattr(workers.group, "connect", None)
+    channel: Channel = Channel(workers) if within is None else within(workers)
+    return channel
+
+
 def _group_of(given: Any) -> Any:
     """The process group that is meant.
 

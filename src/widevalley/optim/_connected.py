@@ -21,7 +21,7 @@ from torch.optim.optimizer import ParamsT, StateDict
 from widevalley.optim._agreement import Agreement, Description
 from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim._base import State
-from widevalley.optim._communication import Channel
+from widevalley.optim._communication import connect
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim.workers import Coupling, TopK, Workers
@@ -44,7 +44,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
         if given is not None:
             settings = given if isinstance(given, Workers) else Workers(given)
             self._check_workers(settings, defaults)
-            self.workers = Channel(settings)
+            self.workers = connect(settings)
             self._agreement, self._flights = Agreement(self.workers), dict[int, Flight]()
             self._equal = False  # whether the anchors are known to be the same everywhere
             defaults["worker"] = self.workers.rank
