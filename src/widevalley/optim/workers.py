@@ -29,8 +29,8 @@ class BFloat16:
 class EightBits:
     """One byte a number: blocks of 1,024 in units of 1/127 of their largest.
 
-    Every worker has the codes of all (an all-gather: n - 1 times N bytes sent, where an all-reduce
-    of float32 sends 8 N (n - 1) / n): for up to 8 workers.
+    Every worker has the codes of all, by an all-gather of N (n - 1) bytes: below 8 workers less
+    than an all-reduce of float32 sends, 8 N (n - 1) / n, below 4 less than one of bfloat16.
     """
 
     block = 1024
