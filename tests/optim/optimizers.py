@@ -103,6 +103,14 @@ OPTIMIZERS = [
         widens=False,
         maximizes=False,
     ),
+    OptimizerInfo(
+        "local-entropy, AdamW, preconditioned",
+        lambda p, **s: adamw(
+            p, **{"preconditioned": True, "noise_free_mean": True, "gamma": 0.5, **s}
+        ),
+        widens=False,
+        maximizes=False,
+    ),
     OptimizerInfo("sgld", lambda p, **s: SGLD(p, **{"lr": 0.1, "noise": 0.1, **s}), anchored=False),
 ]
 ANCHORED = [info for info in OPTIMIZERS if info.anchored]

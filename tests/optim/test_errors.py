@@ -101,6 +101,11 @@ def test_a_parameter_of_another_kind_is_refused(build):
         build([*params()[:1], narrow])
 
 
+def test_noise_is_preconditioned_by_second_moments_alone():
+    with pytest.raises(ValueError, match="preconditioned must be False where .* got SGD"):
+        LocalEntropy(torch.optim.SGD(params(), lr=0.1), preconditioned=True)
+
+
 def test_local_entropy_wants_two_optimizers_over_the_same_parameters():
     p, q = params(), params()
     sgd = torch.optim.SGD

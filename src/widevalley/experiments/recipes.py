@@ -13,6 +13,7 @@ from widevalley.experiments.mnistfc import MNISTFC
 from widevalley.experiments.ptb import PTB
 from widevalley.experiments.recipe import Recipe
 from widevalley.experiments.small_networks import SMALL_CHARLSTM, SMALL_LENET, SMALL_MNISTFC
+from widevalley.experiments.width import WIDTH
 
 PAPER: dict[str, Recipe] = {
     recipe.name: recipe for recipe in (MNISTFC, LENET, ALLCNN, PTB, CHARLSTM)
@@ -25,7 +26,7 @@ SMALL: dict[str, Recipe] = {
 """The networks whose whole Hessian the paper decomposes."""
 
 BEYOND: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (MNIST_1000, MNIST_NOISE, SMALL_GPT, GPT_1M)
+    recipe.name: recipe for recipe in (MNIST_1000, MNIST_NOISE, SMALL_GPT, GPT_1M, WIDTH)
 }
 """What the paper has no network for: tasks of tournaments."""
 

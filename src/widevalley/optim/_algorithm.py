@@ -26,7 +26,7 @@ class Langevin:
     noise_std: float  # what multiplies N(0, I): sqrt(eta') eps
     law: str = "gaussian"  # of the noise, a name in `_noise.LAWS`
     averaging: float = 1.0  # alpha, the weight of the new sample in the mean
-    pull: float = 0.0  # eta' gamma, for what is left of earlier noise
+    pull: float | Tensor = 0.0  # eta' gamma, for what is left of earlier noise
     weight_decay: float = 0.0
     momentum: float = 0.0
     nesterov: bool = False

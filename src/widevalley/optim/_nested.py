@@ -100,7 +100,7 @@ class NestedOptimizers(Replicas):
             fresh = {p for p in numbers if not self.state[p][f"{name}_begun"]}
             if not fresh or self._is_stateless(name, optimizer):
                 continue
-            made = _after_a_step(optimizer).state_dict()["state"]
+            made = after_a_step(optimizer).state_dict()["state"]
             for i, p in enumerate(parameters_of(optimizer)):
                 if p in fresh:
                     own = packed["state"][numbers[p]]
@@ -178,7 +178,7 @@ class NestedOptimizers(Replicas):
         return {**super().__getstate__(), **own}
 
 
-def _after_a_step(optimizer: Optimizer) -> Optimizer:
+def after_a_step(optimizer: Optimizer) -> Optimizer:
     """A copy that has the state which the optimizer will make at its first step.
 
     A distributed checkpoint takes the names to load from the state of a fresh optimizer. The
@@ -196,7 +196,7 @@ def _after_a_step(optimizer: Optimizer) -> Optimizer:
 
 def _changed_by_a_step(optimizer: Optimizer) -> Group:
     """The numbers in an optimizer's groups that its steps change, as they are now."""
-    (now, *_), (then, *_) = optimizer.param_groups, _after_a_step(optimizer).param_groups
+    (now, *_), (then, *_) = optimizer.param_groups, after_a_step(optimizer).param_groups
     return {k: v for k, v in now.items() if isinstance(v, (int, float)) and then[k] != v}
 
 

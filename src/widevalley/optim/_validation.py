@@ -122,7 +122,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("seed", "worker", "inner_step", "outer_step", "steps"), whole(0)),
     **dict.fromkeys(("nesterov", "langevin_nesterov", "outer_nesterov", "maximize"), switch()),
     **dict.fromkeys(("momentum_on_all", "reset_momentum", "reset_inner"), switch()),
-    **dict.fromkeys(("scale_by_gamma", "noise_free_mean", "at_anchor"), switch()),
+    **dict.fromkeys(("scale_by_gamma", "noise_free_mean", "preconditioned", "at_anchor"), switch()),
 }
 CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "betas": _check_betas,

@@ -10,11 +10,23 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from widevalley.optim._algorithm import Langevin, move_anchors_, pseudo_gradient_
+from widevalley.optim._algorithm import (
+    Langevin,
+    Points,
+    average_,
+    move_anchors_,
+    pseudo_gradient_,
+)
 from widevalley.optim._anchored import MEANS, mean_of, scope
 from widevalley.optim._base import State, own_arguments
 from widevalley.optim._nested import NestedOptimizers, parameters_of
-from widevalley.optim._tensors import copy_, local_real_view
+from widevalley.optim._noise import WORD, noise, step_key
+from widevalley.optim._preconditioned import (
+    check_keeps_a_second_moment,
+    metric,
+    pull_and_noise_,
+)
+from widevalley.optim._tensors import copy_, element_index, local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import How, LangevinStep
 from widevalley.optim.gradient_point import GradientPoint
@@ -64,6 +76,10 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
             Nesterov's momentum for the anchor that is DiLoCo (Douillard et al., arXiv 2311.08105).
         scale_by_gamma: multiply the pseudo-gradient by gamma.
         noise_free_mean: as in `Conventions`.
+        preconditioned: take pull and noise in inner's metric G = 1 / (sqrt(v) + eps), v its second
+            moment: eta' becomes eta' G. Without momentum in inner and with slow v the walk then
+            samples exp(-(2 / noise²)(f + gamma/2 |x' - x|²)), as SGD's does (Li et al., AAAI 2016,
+            pSGLD). It goes line by line.
         reset_inner: start every walk with a fresh state of inner's.
 
     Raises:
@@ -95,6 +111,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         gradient_point: GradientPoint | None = None,
         scale_by_gamma: bool = False,
         noise_free_mean: bool = False,
+        preconditioned: bool = False,
         reset_inner: bool = False,
         seed: int = 0,
         worker: int = 0,
@@ -112,6 +129,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
                 )
         if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
             raise ValueError("inner and outer must be two optimizers over the same parameters")
+        if preconditioned:
+            check_keeps_a_second_moment(inner)
         super().__init__(inner, outer, own)
 
     def _walk(self, groups: list[Group]) -> None:
@@ -120,7 +139,9 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         walking = [(group, self._walking(group)) for group in groups]
         pulls: dict[Tensor, Tensor] = {}
         for (group, pairs), gamma in zip(walking, gammas, strict=True):
-            if pairs and (gamma or group["noise"]):  # of the point where inner takes its gradient
+            if group["preconditioned"] or not pairs:
+                continue
+            if gamma or group["noise"]:  # of the point where inner takes its gradient
                 params = [p for p, _ in pairs]
                 pull = torch._foreach_sub(params, [state["anchor"] for _, state in pairs])
                 torch._foreach_mul_(pull, gamma)
@@ -131,9 +152,30 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         with _gradients(parameters_of(self), pulls):
             super()._walk(langevin)
         for group, pairs in walking:
-            if pairs and pairs[0][0] not in pulls and "mean" in pairs[0][1]:
+            if group["preconditioned"]:
+                self._walk_in_inners_metric(group, pairs)
+            elif pairs and pairs[0][0] not in pulls and "mean" in pairs[0][1]:
                 means = _views(state["mean"] for _, state in pairs)
                 torch._foreach_lerp_(means, _views(p for p, _ in pairs), float(group["averaging"]))
+
+    def _walk_in_inners_metric(self, group: Group, pairs: list[tuple[Tensor, State]]) -> None:
+        """Pull, noise and mean, where they are preconditioned."""
+        inner, gamma, eps = self._inner_group(group), scope(group), float(group["noise"])
+        clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
+        averaging = float(group["averaging"])
+        for p, state in pairs:
+            first = self._first_elements()[p]
+            walker, anchor = local_real_view(p), local_real_view(state["anchor"])
+            mean, thermal = (
+                local_real_view(state[name]) if name in state else None
+                for name in ("mean", "thermal")
+            )
+            index, key = element_index(p, first), step_key(*clock, first // WORD)
+            z = noise(walker, key, index, group["noise_law"]) if eps else None
+            g = metric(self.inner.state[p], inner).mul_(float(inner["lr"]))
+            pull, made = pull_and_noise_(walker, anchor, g, z, gamma, eps)
+            w = Points(walker, walker, anchor, mean, None, index, thermal=thermal)
+            average_(w, Langevin(0.0, gamma, 1.0, averaging=averaging, pull=pull), made)
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(self._inner_group(group)["lr"])

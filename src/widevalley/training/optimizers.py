@@ -42,6 +42,8 @@ class LangevinSettings(Settings):
     """Nesterov's momentum in the walk instead of heavy-ball."""
     reset_momentum: bool = True
     """Empty the walk's momentum after each anchor update."""
+    noise_free_mean: bool = False
+    """Average the walk less what its noise alone would have made of it."""
     gamma: float = 1e-4
     """Scope at the start: strength of the pull towards the anchor."""
     gamma_growth: float = 1e-3
@@ -63,7 +65,7 @@ class LangevinSettings(Settings):
     def arguments(self) -> dict[str, Any]:
         """As the optimizers take them, conventions in an object of their own."""
         plain = asdict(self)
-        names = ("langevin_nesterov", "reset_momentum")
+        names = ("langevin_nesterov", "reset_momentum", "noise_free_mean")
         conventions = Conventions(**{name: plain.pop(name) for name in names})
         plain["gradient_point"] = _smoothing(plain.pop("smoothing"), plain.pop("smoothing_start"))
         return {**plain, "conventions": conventions}
@@ -217,6 +219,10 @@ class LocalEntropySettings(Settings):
     a row; 0 takes it at the walker."""
     smoothing_start: int = 0
     """Gradients at the beginning of a run that are taken at the walker all the same."""
+    noise_free_mean: bool = False
+    """Average the walk less what its noise alone would have made of it."""
+    preconditioned: bool = False
+    """Take pull and noise in the metric of the walk's optimizer, if it has a second moment."""
     reset_inner: bool = False
     """Start every walk with the state of its optimizer at zero."""
 
@@ -237,6 +243,8 @@ class LocalEntropySettings(Settings):
             averaging=self.averaging,
             readout=self.readout,
             gradient_point=_smoothing(self.smoothing, self.smoothing_start),
+            noise_free_mean=self.noise_free_mean,
+            preconditioned=self.preconditioned,
             reset_inner=self.reset_inner,
             seed=seed,
         )
