@@ -59,7 +59,7 @@ def test_bad_settings_are_named(name, value, allowed):
 )
 def test_every_argument_is_a_setting_with_the_same_default(settings, optimizer):
     arguments = inspect.signature(optimizer).parameters
-    given_by_run = {"params", "seed", "worker", "maximize", "fused"}
+    given_by_run = {"params", "seed", "worker", "maximize", "fused", "process_group"}
     defaults = {n: p.default for n, p in arguments.items() if n not in given_by_run}
     built = settings()
     assert (built.arguments() if hasattr(built, "arguments") else asdict(built)) == defaults
