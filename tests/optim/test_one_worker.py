@@ -6,12 +6,18 @@ import pickle
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint.state_dict import (
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 
 from tests.optim.optimizers import BUILDS, OPTIMIZERS, build, entropy_sgd
-from tests.optim.problems import close, mlp, train, weights
+from tests.optim.problems import close, identical, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy, readout
-from widevalley.workers import Coupling, Workers
+from widevalley.workers import Coupling, TopK, Workers
+
+COUPLED = Coupling(0.3)
 
 
 @pytest.fixture
@@ -149,3 +155,35 @@ def test_means_on_their_way_are_refused_where_nothing_lands(group):
         alone.load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="state_dict must hold 'sent'"):
         optimizer.load_state_dict(alone.state_dict())
+
+
+@pytest.mark.parametrize("at", range(2, 7))
+@pytest.mark.parametrize(
+    "settings", [{"delay": 2, "compression": TopK(0.2)}, {"coupling": COUPLED}]
+)
+def test_resume_by_a_distributed_checkpoint(at, settings, group):
+    """Into a fresh optimizer, bit for bit, from before and after something is on its way."""
+    runs = []
+    for model in (mlp(), mlp(seed=9)):
+        workers = Workers(group, **settings)
+        runs.append((model, entropy_sgd(model.parameters(), process_group=workers)))
+    (model, optimizer), (other, fresh) = runs
+    train(model, optimizer, range(at))
+    saved = copy.deepcopy((model.state_dict(), get_optimizer_state_dict(model, optimizer)))
+    other.load_state_dict(saved[0])
+    set_optimizer_state_dict(other, fresh, saved[1])
+    for run in runs:
+        train(*run, range(at, 12))
+    assert same(weights(model), weights(other))
+    assert identical(optimizer.state_dict(), fresh.state_dict())
+
+
+def test_a_worker_that_loads_anothers_state_stays_itself(group):
+    """At an outer boundary others may go on from one worker's checkpoint."""
+    model = mlp()
+    optimizer = entropy_sgd(model.parameters(), process_group=group)
+    train(model, optimizer, range(3))
+    saved = optimizer.state_dict()
+    saved["param_groups"][0]["worker"] = 5
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]["worker"] == 0

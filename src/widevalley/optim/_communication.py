@@ -25,7 +25,8 @@ class Channel:
         rank: the worker that this process belongs to.
         size: how many there are.
         bytes_sent: by this process to others so far, as rings send: of an all-reduce of S bytes
-            among n workers 2 S (n - 1) / n, of an all-gather S (n - 1).
+            among n workers 2 S (n - 1) / n, of an all-gather S (n - 1). The weights that all are
+            given at the beginning are not counted.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -93,7 +94,9 @@ class Channel:
 
             def reduced() -> None:
                 self._wait(work)
-                part.copy_(wire).div_(self.size)
+                if wire is not part:
+                    part.copy_(wire)
+                part.div_(self.size)
 
             return reduced
 
