@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all gpu gpu-setup docs lint types floors wheel check setup clean
+.PHONY: demo test test-all gpu gpu-setup docs pictures lint types floors wheel check setup clean
 
 demo: setup
 	$(BIN)/widevalley compare digits --seeds 3
@@ -31,6 +31,10 @@ gpu-setup:
 	$(PYTHON) -m venv --system-site-packages $(VENV)-gpu
 	grep -v '^torch' constraints.txt > $(VENV)-gpu/constraints.txt
 	-$(VENV)-gpu/bin/python -m pip install --quiet --constraint $(VENV)-gpu/constraints.txt --editable '.[dev]'
+
+# Every picture of results/, from the numbers beside it.
+pictures: setup
+	$(BIN)/widevalley pictures results
 
 # docs/api.md, from the docstrings of every public name; docs/findings.md, its numbers from results/.
 docs: setup

@@ -11,6 +11,7 @@ from widevalley.cli.flatness_verb import MeasureFlatness
 from widevalley.cli.hardening_verb import Harden
 from widevalley.cli.landscape_verb import DrawLandscape
 from widevalley.cli.pac_bayes_verb import BoundRisk
+from widevalley.cli.pictures_verb import Pictures
 from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report, Reproduce
 from widevalley.cli.spectrum_verb import MeasureSpectrum
 from widevalley.cli.training_verbs import Compare, Sweep, Train
@@ -32,6 +33,7 @@ VERBS: tuple[type[Verb], ...] = (
     Harden,
     BoundRisk,
     DrawLandscape,
+    Pictures,
     CheckTheory,
 )
 

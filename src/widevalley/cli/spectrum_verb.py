@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-from widevalley.cli.verb import CONFIG, Verb, command
-from widevalley.experiments import LossConfig, exact, finished_run, fisher, measure_density
+from widevalley.cli.own_model import OwnModelFlags, asks_for_own_model, incomplete
+from widevalley.cli.verb import CONFIG, UsageError, Verb, command
+from widevalley.experiments import End, LossConfig, exact, finished_run, fisher, measure_density
 from widevalley.plot import progress_bar
 from widevalley.report import draw_density, draw_fisher, draw_spectrum, spectrum_cells
-from widevalley.training import RunFolder
 
 PROBES = 16
 """Random directions of a density by default."""
@@ -21,15 +22,7 @@ AFTER_COLUMNS = "now their eigenvalues, without a bar: a quarter of an hour for 
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasureSpectrum(Verb):
-    """Eigenvalues of the Hessian, their density, or the Fisher diagonal, at the end of a run."""
-
-    name: ClassVar[str] = "spectrum"
-    needs: ClassVar[str] = "a RUN FOLDER or RECIPE"
-
-    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|RECIPE")]
-    """A run folder, or a recipe, of which the variant `paper` is taken, and trained where it is not
-    yet."""
+class _Spectrum(Verb):
     config: Annotated[LossConfig, *CONFIG] = field(default_factory=LossConfig)
     method: Literal["exact", "density", "fisher"] = "exact"
     """All eigenvalues of a small network; of a large one their density by stochastic Lanczos
@@ -44,25 +37,72 @@ class MeasureSpectrum(Verb):
     keep_graphs: Annotated[bool, tyro.conf.FlagConversionOff] = False
     """Of a density, keep what was computed of all batches from product to product: faster, for
     memory of every activation."""
+
+    def measure(self, end: End, to: Path) -> None:
+        """Measure, then draw."""
+        to.mkdir(parents=True, exist_ok=True)
+        file, pictures = METHODS[self.method](end, self, to)
+        print("\n".join(f"written: {path}" for path in [file, *pictures]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureSpectrum(_Spectrum):
+    """Eigenvalues of the Hessian, their density, or the Fisher diagonal, at weights.
+
+    They are those at the end of a run, or with --model PKG.MODULE:FACTORY --data PKG.MODULE:LOADER
+    [--checkpoint FILE] in the place of RUN those of a model of your own.
+    """
+
+    name: ClassVar[str] = "spectrum"
+    needs: ClassVar[str] = "a RUN FOLDER or RECIPE, or --model,"
+
+    target: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|RECIPE")]
+    """A run folder, or a recipe, of which the variant `paper` is taken, and trained where it is not
+    yet."""
     runs: Path = Path("runs")
     """Where a recipe's run is, or is trained to."""
     to: Path | None = None
     """Folder for numbers and pictures; by default the run's own."""
 
+    @classmethod
+    def chosen(cls, arguments: Sequence[str]) -> type[Verb]:
+        """A model of one's own has flags of its own."""
+        return SpectrumOfModel if asks_for_own_model(arguments) else cls
+
     def run(self) -> None:
-        """Measure, then draw."""
+        """Measure the end of a run."""
         run = finished_run(self.target, self.runs, command=command())
-        to = self.to or run.path
-        to.mkdir(parents=True, exist_ok=True)
-        file, pictures = METHODS[self.method](run, self, to)
-        print("\n".join(f"written: {path}" for path in [file, *pictures]))
+        self.measure(run, self.to or run.path)
 
 
-def _exact(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
+@dataclass(frozen=True, kw_only=True)
+class SpectrumOfModel(_Spectrum):
+    """Eigenvalues of the Hessian, their density, or the Fisher diagonal, of a model of your own."""
+
+    name: ClassVar[str] = "spectrum"
+
+    own: Annotated[OwnModelFlags, *CONFIG]
+    to: Path = Path("runs/spectrum")
+    """Folder for numbers and pictures."""
+
+    @classmethod
+    def incomplete(cls) -> UsageError:
+        """The error of `--model` alone."""
+        return incomplete(cls.name)
+
+    def run(self) -> None:
+        """Measure the model with the weights of one checkpoint."""
+        end, *others = self.own.ends()
+        if others:
+            raise ValueError(f"checkpoint: must be one, not {1 + len(others)}")
+        self.measure(end, self.to)
+
+
+def _exact(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
     file, blocks = to / "spectrum.npz", to / "blocks"
     with progress_bar("columns", then=AFTER_COLUMNS) as bar:
         found = exact(
-            run,
+            end,
             flags.config,
             blocks=blocks,
             probes=flags.probes,
@@ -77,11 +117,11 @@ def _exact(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list
     return file, draw_spectrum(file)
 
 
-def _density(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
+def _density(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "density.npz"
     with progress_bar("products") as bar:
         found = measure_density(
-            run,
+            end,
             flags.config,
             steps=flags.steps,
             probes=flags.probes or PROBES,
@@ -91,14 +131,14 @@ def _density(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, li
             command=command(),
         )
     found.save(file)
-    for end, (value, bound) in (("largest", found.largest), ("smallest", found.smallest)):
-        print(f"{end + ':':20}{value:.5g} ± {bound:.1g}")
+    for which, (value, bound) in (("largest", found.largest), ("smallest", found.smallest)):
+        print(f"{which + ':':20}{value:.5g} ± {bound:.1g}")
     return file, draw_density(file)
 
 
-def _fisher(run: RunFolder, flags: MeasureSpectrum, to: Path) -> tuple[Path, list[Path]]:
+def _fisher(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "fisher.npz"
-    fisher(run, flags.config, command=command()).save(file)
+    fisher(end, flags.config, command=command()).save(file)
     return file, draw_fisher(file)
 
 

@@ -93,18 +93,18 @@ def _split(argument: str, flag: str) -> list[str]:
 def parse_verb(verbs: Sequence[type[Verb]], arguments: Sequence[str], about: str) -> Verb:
     """The verb that the arguments name, with its flags: each verb is a subcommand of tyro's."""
     name, *rest = arguments
-    subcommands = []
+    subcommands, named = [], None
     for verb in verbs:
         kind, default = verb, tyro.MISSING_NONPROP
         # Of the other verbs only the name and a line of help may be needed.
         about_verb = (inspect.getdoc(verb) or "").partition("\n\n")[0]
         if verb.name == name:
-            kind = verb.chosen(rest)
+            kind = named = verb.chosen(rest)
             default, about_verb = kind.default(rest), kind.about(rest)
         marker = tyro.conf.subcommand(verb.name, default=default, description=about_verb)
         subcommands.append(Annotated[kind, marker])
     union: Any = Union[tuple(subcommands)]  # noqa: UP007
-    with _one_line_errors(next((verb for verb in verbs if verb.name == name), None)):
+    with _one_line_errors(named):
         parsed: Verb = tyro.cli(
             union,
             args=list(arguments),

@@ -14,6 +14,7 @@ from widevalley.experiments.hardening import (
 )
 from widevalley.experiments.measure_spectrum import exact, fisher, measure_density
 from widevalley.experiments.methods import METHODS, Method, Parameter
+from widevalley.experiments.own_model import LOSSES, OwnModel
 from widevalley.experiments.pac_bayes_checks import PAC_BAYES_CHECKS
 from widevalley.experiments.pac_bayes_of_runs import (
     PacBayes,
@@ -25,7 +26,7 @@ from widevalley.experiments.paper_results import QUOTED, Quoted
 from widevalley.experiments.paper_runs import reproduce, small
 from widevalley.experiments.recipe import Recipe
 from widevalley.experiments.recipes import PAPER, RECIPES
-from widevalley.experiments.run_end import LossConfig, finished_run
+from widevalley.experiments.run_end import End, LossConfig, finished_run
 from widevalley.experiments.series import compare, seeds_of, train
 from widevalley.experiments.slice_loss import LandscapeConfig, around, between, slices_through
 from widevalley.experiments.theory_checks import THEORY_CHECKS, TheoryCheck
@@ -34,6 +35,7 @@ from widevalley.experiments.tournament import Rules, held_out, play
 __all__ = [
     "BOUND",
     "CONTESTS",
+    "LOSSES",
     "METHODS",
     "PAC_BAYES_CHECKS",
     "PAPER",
@@ -41,6 +43,7 @@ __all__ = [
     "RECIPES",
     "THEORY_CHECKS",
     "Contest",
+    "End",
     "Flatness",
     "FlatnessConfig",
     "Hardening",
@@ -49,6 +52,7 @@ __all__ = [
     "LossConfig",
     "Measure",
     "Method",
+    "OwnModel",
     "PacBayes",
     "PacBayesConfig",
     "Parameter",

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from widevalley.experiments.flatness_measures import FlatnessConfig, measure_all
 from widevalley.experiments.flatness_record import Flatness, load_flatness, save_flatness
-from widevalley.experiments.run_end import facts_of, loss_of, run_name
-from widevalley.training import RunFolder
+from widevalley.experiments.run_end import End, facts_of, loss_of, recipe_of, run_name
 
 
 def measure_flatness(
-    folders: Sequence[RunFolder],
+    ends: Sequence[End],
     config: FlatnessConfig,
     to: Path,
     *,
@@ -32,10 +31,10 @@ def measure_flatness(
         ValueError: two runs of one name and seed, runs of different recipes, or measures there of
             other settings.
     """
-    names = [run_name(folder) for folder in folders]
+    names = [run_name(end) for end in ends]
     if len(set(names)) < len(names):
         raise ValueError(f"runs: two have one name and seed, {', '.join(sorted(names))}")
-    recipes = {folder.config["recipe"] for folder in folders}
+    recipes = {recipe_of(end) for end in ends}
     if len(recipes) > 1:
         raise ValueError(f"runs: of different recipes, {', '.join(sorted(recipes))}")
     # By way of JSON, which has lists for tuples, so that they compare equal to those of the file.
@@ -44,7 +43,7 @@ def measure_flatness(
         if each.facts["settings"] != settings or {each.facts["recipe"]} != recipes:
             raise ValueError(f"{file}: holds measures of other settings or of another recipe")
     to.mkdir(parents=True, exist_ok=True)
-    for name, folder in zip(names, folders, strict=True):
+    for name, end in zip(names, ends, strict=True):
         if name in {each.run for each in _found(file)}:
             continue
 
@@ -52,9 +51,9 @@ def measure_flatness(
             if progress:
                 progress(f"{name}: {what}")
 
-        began, objective = time.monotonic(), loss_of(folder, config)
+        began, objective = time.monotonic(), loss_of(end, config)
         measures = measure_all(objective, config, to / "traces" / name.replace("/", "-"), report)
-        facts = facts_of(folder, config, objective, began, command) | {"settings": settings}
+        facts = facts_of(end, config, objective, began, command) | {"settings": settings}
         # Read again: another process may have added its runs in the minutes since.
         others = [each for each in _found(file) if each.run != name]
         save_flatness([*others, Flatness(name, measures, facts)], file)

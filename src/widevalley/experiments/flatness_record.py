@@ -104,7 +104,7 @@ class Flatness:
     @property
     def name(self) -> str:
         """The run's name, without its seed."""
-        return self.run.rpartition("/")[0]
+        return self.run.rpartition("/")[0] or self.run
 
 
 def load_flatness(file: Path) -> list[Flatness]:

@@ -11,8 +11,15 @@ from pathlib import Path
 import torch
 
 from widevalley._files import atomic_write
-from widevalley.experiments.run_end import LossConfig, facts_of, loop_of, loss_of, objective_of
-from widevalley.training import RunFolder
+from widevalley.experiments.own_model import OwnModel
+from widevalley.experiments.run_end import (
+    End,
+    LossConfig,
+    facts_of,
+    loop_of,
+    loss_of,
+    objective_of,
+)
 from widevalley.valley import Hessian, Objective, Progress, exact_spectrum, spectral_density
 from widevalley.valley.hessian import (
     Density,
@@ -28,7 +35,7 @@ SECONDS = "seconds.txt"
 
 
 def exact(
-    folder: RunFolder,
+    end: End,
     config: LossConfig,
     *,
     blocks: Path | None = None,
@@ -42,7 +49,7 @@ def exact(
     same run and settings to go on from. Raises ValueError where it has those of another matrix.
     """
     began = time.monotonic()
-    objective = loss_of(folder, config)
+    objective = loss_of(end, config)
     if blocks:
         # So the facts name all the time the matrix took, whatever the number of calls.
         began -= _claim(blocks, objective, config)
@@ -55,12 +62,12 @@ def exact(
             progress(done, total)
 
     found = exact_spectrum(Hessian(objective), folder=blocks, probes=probes, progress=note)
-    facts = facts_of(folder, config, objective, began, command)
+    facts = facts_of(end, config, objective, began, command)
     return replace(found, facts=facts)
 
 
 def measure_density(
-    folder: RunFolder,
+    end: End,
     config: LossConfig,
     *,
     steps: int,
@@ -75,29 +82,23 @@ def measure_density(
     `keep_graphs` is that of `Hessian`.
     """
     began = time.monotonic()
-    objective = loss_of(folder, config)
+    objective = loss_of(end, config)
     hessian = Hessian(objective, keep_graphs=keep_graphs)
     found = spectral_density(hessian, steps=steps, probes=probes, seed=seed, progress=progress)
-    return replace(found, facts=facts_of(folder, config, objective, began, command))
+    return replace(found, facts=facts_of(end, config, objective, began, command))
 
 
 def fisher(
-    folder: RunFolder, config: LossConfig, *, steps: int = MOMENTS, command: str = ""
+    end: End, config: LossConfig, *, steps: int = MOMENTS, command: str = ""
 ) -> FisherDiagonal:
     """The Fisher diagonal at the end of a run, of single samples and by Adam's moments.
 
     The moments are those of Adam over `steps` batches of the run's size (an epoch at the most) at
     the very weights, which do not move: what the paper reads off the optimizer, for a run of any.
+    Of a model of one's own they are over the batches of its loader.
     """
     began = time.monotonic()
-    loop = loop_of(folder, config)
-    # At most an epoch: further batches would see samples again.
-    steps = min(steps, loop.batches)
-    # Objectives copy the network, so both stay at these weights after the block.
-    with loop.evaluation_weights():
-        objective = objective_of(loop, config)
-        size = replace(config, samples=steps * loop.config.batch_size, chunk=loop.config.batch_size)
-        batches = objective_of(loop, size)
+    objective, batches = _samples_and_batches(end, config, steps)
     exact = fisher_diagonal(objective, centred=True, chunk=config.chunk)
     # At lr 0 torch's own Adam gathers its moments and moves nothing.
     weights = [weight.clone().requires_grad_() for weight in batches.weights.values()]
@@ -107,8 +108,23 @@ def fisher(
         for weight, name in zip(weights, batches.weights, strict=True):
             weight.grad = slopes[name]
         adam.step()
-    facts = facts_of(folder, config, objective, began, command) | {"adam_steps": steps}
+    taken = {"adam_steps": len(batches.batches)}
+    facts = facts_of(end, config, objective, began, command) | taken
     return FisherDiagonal(exact.cpu().numpy(), fisher_diagonal_of_adam(adam).cpu().numpy(), facts)
+
+
+def _samples_and_batches(end: End, config: LossConfig, steps: int) -> tuple[Objective, Objective]:
+    """The loss over the samples that are looked at, and over mini-batches as in training."""
+    if isinstance(end, OwnModel):
+        own = loss_of(end, config)
+        return own, own
+    loop = loop_of(end, config)
+    # At most an epoch: further batches would see samples again.
+    size = loop.config.batch_size
+    some = replace(config, samples=min(steps, loop.batches) * size, chunk=size)
+    # Objectives copy the network, so both stay at these weights after the block.
+    with loop.evaluation_weights():
+        return objective_of(loop, config), objective_of(loop, some)
 
 
 def _claim(blocks: Path, objective: Objective, config: LossConfig) -> float:
@@ -118,6 +134,8 @@ def _claim(blocks: Path, objective: Objective, config: LossConfig) -> float:
         "weights": hashlib.sha256(weights.tobytes()).hexdigest(),
         "samples": config.samples,
         "dtype": config.dtype,
+        # A loader that shuffles gives other samples, and so another loss.
+        "loss": f"{objective.value():.6g}",
     }
     file, seconds = blocks / "matrix.json", blocks / SECONDS
     if file.exists() and json.loads(file.read_text()) != key:

@@ -1,4 +1,7 @@
-"""The end of a run: its weights, its loss as a function of them, and where they came from."""
+"""Weights to look at: where they came from, and the loss as a function of them.
+
+They are the end of a run, or those of a model of the user's own.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
+from widevalley.experiments.own_model import OwnModel
 from widevalley.experiments.recipe import run_path
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.series import train
 from widevalley.training import Loop, RunFolder, environment_facts, metric_of, restore, result_of
 from widevalley.valley import BatchNormStatistics, Objective
 
+End = RunFolder | OwnModel
 Precision = Literal["float64", "float32"]
 DTYPES: dict[Precision, torch.dtype] = {"float64": torch.float64, "float32": torch.float32}
 
@@ -27,9 +32,10 @@ class LossConfig:
     """Which loss an instrument looks at: the mean over training samples at the end of a run."""
 
     samples: int = 1000
-    """Training samples in the mean, from the first on; of a text tokens, in whole windows."""
+    """Training samples in the mean, from the first on; of a text tokens, in whole windows, and of a
+    loader of your own whole batches."""
     chunk: int = 64
-    """Samples in a batch: memory and speed, not the outcome."""
+    """Samples in a batch: memory and speed, not the outcome. A loader of your own has its own."""
     dtype: Precision = "float64"
     """Of all arithmetic."""
     batch_norm: BatchNormStatistics = "running"
@@ -57,14 +63,34 @@ def finished_run(target: str, root: Path, *, command: str = "") -> RunFolder:
     return folder
 
 
-def run_name(folder: RunFolder) -> str:
-    """The last two parts of a run's path, which are its name and its seed."""
+def run_name(end: End) -> str:
+    """The last two parts of a run's path, which are its name and its seed; or the model's name."""
+    if isinstance(end, OwnModel):
+        return end.name
+    folder = end
     return "/".join(folder.path.resolve().parts[-2:])
 
 
-def loss_of(folder: RunFolder, config: LossConfig) -> Objective:
-    """The mean training loss at the weights a run is evaluated at."""
-    loop = loop_of(folder, config)
+def recipe_of(end: End) -> str:
+    """What runs, or models, that are compared have in common."""
+    return end.model if isinstance(end, OwnModel) else str(end.config["recipe"])
+
+
+def loss_of(end: End, config: LossConfig) -> Objective:
+    """The mean training loss at the weights a run is evaluated at, or of a model of one's own."""
+    if isinstance(end, OwnModel):
+        if config.samples < 1:
+            raise ValueError(f"samples={config.samples}: must be at least 1")
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        return Objective(
+            end.network(),
+            end.loss_function(),
+            end.batches(config.samples),
+            dtype=DTYPES[config.dtype],
+            batch_norm=config.batch_norm,
+        )
+    loop = loop_of(end, config)
     with loop.evaluation_weights():
         return objective_of(loop, config)
 
@@ -94,26 +120,43 @@ def objective_of(loop: Loop, config: LossConfig) -> Objective:
 
 
 def facts_of(
-    folder: RunFolder, config: LossConfig, objective: Objective, began: float, command: str
+    end: End, config: LossConfig, objective: Objective, began: float, command: str
 ) -> dict[str, Any]:
-    """What numbers about the end of a run depend on, and what they cost since `began`."""
-    plain, last = folder.config, folder.records[-1]
-    metric = metric_of(last)
+    """What numbers about weights depend on, and what they cost since `began`."""
     # The largest resident memory of this process so far, in bytes on macOS and else in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_bytes = peak if sys.platform == "darwin" else peak * 1024
     return {
-        "recipe": plain["recipe"],
-        "optimizer": plain["optimizer"]["name"],
-        "seed": plain["seed"],
-        "gradients": last["gradients"],
-        "judged": [metric.title, result_of(last)],  # so called in the files there are
+        "recipe": recipe_of(end),
+        **(_facts_of_model(end) if isinstance(end, OwnModel) else _facts_of_run(end)),
         "loss": objective.value(),
         "gradient_norm": float(objective.gradient().norm()),
-        "samples": sum(targets.numel() for _, targets in objective.batches),
+        "samples": int(sum(objective.weight_of(*batch) for batch in objective.batches)),
         "dtype": config.dtype,
         "seconds": time.monotonic() - began,
         "peak_bytes": peak_bytes,
         "command": command,
         **environment_facts(objective.device),
+    }
+
+
+def _facts_of_run(folder: RunFolder) -> dict[str, Any]:
+    plain, last = folder.config, folder.records[-1]
+    metric = metric_of(last)
+    return {
+        "optimizer": plain["optimizer"]["name"],
+        "seed": plain["seed"],
+        "gradients": last["gradients"],
+        "judged": [metric.title, result_of(last)],  # so called in the files there are
+    }
+
+
+def _facts_of_model(own: OwnModel) -> dict[str, Any]:
+    checkpoint = str(own.checkpoint) if own.checkpoint else ""
+    # "optimizer" is what tells results of one recipe apart, in titles and tables.
+    return {
+        "optimizer": own.name,
+        "checkpoint": checkpoint,
+        "data": own.data,
+        "objective": own.loss,
     }

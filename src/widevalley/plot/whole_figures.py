@@ -97,7 +97,10 @@ def _(result: Chains, *, title: str = "") -> Figure:
 
 def planes_figure(found: Sequence[Slice], *, title: str = "") -> Figure:
     """Planes side by side with the same levels, so that widths can be compared."""
-    made = empty_figure(title or "The loss over planes", 5.6 * len(found), 5.2)
+    # One unit is as long along both axes, so the figure takes the shape of the planes.
+    tall = max(float(np.ptp(each.distances(1)) / np.ptp(each.distances(0))) for each in found)
+    height = 1.2 + 4.4 * min(max(tall, 0.4), 2.0)
+    made = empty_figure(title or "The loss over planes", 5.6 * len(found) + 0.6, height)
     panels, levels = made.subplots(1, len(found), squeeze=False)[0], plane_levels(found)
     for ax, each in zip(panels, found, strict=True):
         contours(each, ax, levels=levels)

@@ -27,6 +27,7 @@ from widevalley.report.paper_tables import (
     table_1,
     write_reproduction,
 )
+from widevalley.report.pictures import redraw
 from widevalley.report.power import write_power
 from widevalley.report.spectrum_figures import (
     draw_density,
@@ -62,6 +63,7 @@ __all__ = [
     "hardening_cells",
     "markdown_table",
     "pac_bayes_cells",
+    "redraw",
     "rich_table",
     "run_cells",
     "sgld_table",

@@ -60,7 +60,7 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
         ax.set_title(panel.title)
         if not long_names:
             ax.legend(frameon=False)
-    text = band(panels[0].groups, MOST)
+    text = band([panel.groups for panel in panels])
     if long_names:
         below: Any = {"loc": "outside lower center", "frameon": False, "fontsize": "small"}
         made.legend(*ax.get_legend_handles_labels(), **below, title=text, title_fontsize="small")
@@ -69,16 +69,17 @@ def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
     made.savefig(path)
 
 
-def band(groups: Sequence[Group], most: int) -> str:
+def band(panels: Sequence[Sequence[Group]]) -> str:
     """What the bands are, and what is left out, in words."""
-    seeds = max(len(group.folders) for group in groups)
+    seeds = max(len(group.folders) for groups in panels for group in groups)
     text = f"mean over up to {seeds} seeds and one standard error" if seeds > 1 else "one seed"
-    return text + (f"; the first {most} of {len(groups)}" if len(groups) > most else "")
+    most = max(map(len, panels))
+    return text + (f"; the first {MOST} of {most}" if most > MOST else "")
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """What tells each from the others: a sweep's point without the settings that all share."""
-    settings = {name: name.split(",") for name in names}
+    settings = {name: [part.strip() for part in name.split(",")] for name in names}
     shared = set.intersection(*map(set, settings.values())) if len(settings) > 1 else set()
     short = {
         name: ", ".join(each.removeprefix("optimizer.") for each in every if each not in shared)

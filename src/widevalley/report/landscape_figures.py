@@ -36,6 +36,12 @@ def draw_slices(file: Path) -> list[Path]:
     right.set_title("top eigenvector", fontsize="medium")
     _parabola(found, right)
     right.set_ylabel("")
+    # Files of earlier versions do not tell lengths; that of the eigenvector follows.
+    if not found.lengths:
+        parabola = found.facts["parabola"]
+        length = (parabola["curvature"] / parabola["eigenvalue"]) ** 0.5
+        left.set_xlabel(f"step, {found.facts['reach']:g} filter lengths")
+        right.set_xlabel(f"step, a distance of {length:.3g}")
     right.legend(frameon=False)
     plot.caption(made, _where(found.facts))
     return save(made, file)

@@ -54,7 +54,13 @@ def write_reproduction(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
         f"# The paper's networks\n\n{markdown_table(table_1(root, recipes))}\n"
         f"## SGLD\n\n{markdown_table(sgld_table(root, recipes))}\n{NOTES}\n{provenance(every)}"
     )
-    return [table, *(path for name in FIGURES if (path := _draw(name, groups, root)))]
+    return [table, *draw_paper_figures(root, recipes)]
+
+
+def draw_paper_figures(root: Path, recipes: Sequence[Recipe]) -> list[Path]:
+    """Draw the figures that have a curve into `root`; returns their paths."""
+    groups = {recipe.name: _groups(root, recipe) for recipe in recipes}
+    return [path for name in FIGURES if (path := _draw(name, groups, root))]
 
 
 def copy_reproduction(root: Path, recipes: Sequence[Recipe], to: Path) -> list[Path]:

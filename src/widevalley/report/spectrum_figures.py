@@ -53,7 +53,7 @@ def _row(spectrum: Spectrum) -> list[str]:
     return [
         str(facts["recipe"]),
         f"{spectrum.size:,}",
-        f"{facts['judged'][1]:.3g}",
+        f"{facts['judged'][1]:.3g}" if "judged" in facts else "",
         f"{facts['loss']:.3g}",
         *(f"{100 * spectrum.fraction_below(m):.2f} %" for m in SHARES),
         f"{spectrum.structural_zeros:,}",

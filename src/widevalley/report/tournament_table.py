@@ -204,8 +204,15 @@ def write_tournament(source: Path, to: Path | None = None) -> list[Path]:
     )
     table = played.folder / "table.md"
     table.write_text(text)
+    return [table, *draw_tournament_of(played.folder)]
+
+
+def draw_tournament_of(folder: Path) -> list[Path]:
+    """Draw the curves of a tournament's folder; returns PNG and SVG."""
+    played = Tournament(folder)
     panels = [(name, TITLES[name]) for name in played.fields if name != "ece"]
-    return [table, *draw_tournament(played.groups, panels, title, played.folder / "curves")]
+    title = f"Tournament: {played.decided['task']}"
+    return draw_tournament(played.groups, panels, title, folder / "curves")
 
 
 def tournament_cells(folder: Path) -> Cells:

@@ -23,7 +23,7 @@ from widevalley.valley.hessian import (
     spectral_density,
     trace,
 )
-from widevalley.valley.objective import BatchNormStatistics, Objective, Progress
+from widevalley.valley.objective import BatchNormStatistics, Loss, Objective, Progress
 
 __all__ = [
     "BatchNormStatistics",
@@ -31,6 +31,7 @@ __all__ = [
     "Estimate",
     "GaussNewton",
     "Hessian",
+    "Loss",
     "Objective",
     "Progress",
     "entropy",
