@@ -78,6 +78,13 @@ def other_weights(rank, group):
     steps(model, optimizer, 3)
 
 
+def other_weights_in_the_second_fragment(rank, group):
+    model = mlp()
+    optimizer = optimizer_of(model, Workers(group, fragments=2))
+    model[2].bias.data += rank
+    steps(model, optimizer, 3)
+
+
 def another_walk(rank, group):
     """A late joiner, or one that has resumed from an older checkpoint."""
     model = mlp()
@@ -111,6 +118,7 @@ CASES = {
     without_a_gradient: r"gradients: worker \d has one for parameter [12], worker",
     gradients_gone_later: r"gradients: worker \d has (no more|one for parameter 0), worker",
     other_weights: r"anchors: worker \d has bits with the sum \w+ in parameter 0",
+    other_weights_in_the_second_fragment: r"anchors: .* sum \w+ in parameter 3, worker",
     another_walk: r"step: worker \d has step [69] of the run|anchors",
 }
 

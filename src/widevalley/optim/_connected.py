@@ -85,7 +85,8 @@ class ConnectedOptimizer(AnchoredOptimizer):
 
     def _agree(self, moving: list[Group], ended: Pairs) -> Callable[[], None]:
         """Begin to ask all whether they are at this end of a walk, as this worker is."""
-        first, device = moving[0], moving[0]["params"][0].device
+        first, params = moving[0], [p for group in self.param_groups for p in group["params"]]
+        device = params[0].device if params else torch.device("cpu")
         step = first["outer_step"] * first["langevin_steps"] + first["inner_step"] + 1
         agreed = self._agreement.ask(self._description(moving, ended), step, device)
         self._equal = True
@@ -109,8 +110,9 @@ class ConnectedOptimizer(AnchoredOptimizer):
         }
         if not self._equal and self._coupling is None:
             described["anchors"] = [
-                f"bits with the sum {_bits(state['anchor']):x} in parameter {numbers[p]}"
-                for p, state in ended
+                f"bits with the sum {_bits(self.state[p]['anchor']):x} in parameter {i}"
+                for i, p in enumerate(params)
+                if self.state.get(p, {}).get("initialized")
             ]
         return described
 
