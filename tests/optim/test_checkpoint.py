@@ -132,7 +132,7 @@ def test_a_schedule_is_left_out_of_the_checkpoint_and_kept_by_the_optimizer():
     optimizer = EntropySGD(model.parameters(), langevin_steps=2, gamma=1.0, gamma_growth=growth)
     train(model, optimizer, range(4))
     (saved,) = through_a_file(optimizer.state_dict())
-    assert "gamma_growth" not in saved["param_groups"][0]
+    assert saved["param_groups"][0]["gamma_growth"] == "a function"
     other = EntropySGD(mlp().parameters(), langevin_steps=2, gamma_growth=growth)
     other.load_state_dict(saved)
     assert other.scope() == optimizer.scope() == 2.0

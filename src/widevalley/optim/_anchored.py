@@ -31,7 +31,7 @@ from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._communication import Channel
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import adopt, hold, show_exactly
-from widevalley.optim._tensors import copy_, local_real_view, state_dtype
+from widevalley.optim._tensors import copy_, free_gathered, local_real_view, state_dtype
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
@@ -243,6 +243,7 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     @torch.no_grad()
     def _show(self, *, anchor: bool, average: bool = False) -> None:
+        free_gathered([p for group in self.param_groups for p in group["params"]])
         for group in self.param_groups:
             for p in group["params"]:
                 state = self.state.get(p)

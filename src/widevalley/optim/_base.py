@@ -12,7 +12,15 @@ from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._repeated_noise import backward, check_parts, made_by_zero
 from widevalley.optim._tensors import check_parameter, first_elements
-from widevalley.optim._validation import FUNCTIONS, RATES, SHARED, Group, check_group, check_setting
+from widevalley.optim._validation import (
+    A_FUNCTION,
+    FUNCTIONS,
+    RATES,
+    SHARED,
+    Group,
+    check_group,
+    check_setting,
+)
 
 State = dict[str, Any]
 
@@ -154,14 +162,14 @@ class CheckedOptimizer(Optimizer, ABC):
     def state_dict(self) -> StateDict:
         """torch's state_dict, of plain values and tensors alone.
 
-        A function given as ``gamma_growth`` or ``readout`` is left out, as torch leaves out a
-        LambdaLR's: construct with the same one to resume.
+        Of a function given as ``gamma_growth``, ``readout`` or ``gradient_point`` it says no more
+        than that it was one: construct with the same one to resume.
         """
         packed = super().state_dict()
         for group in packed["param_groups"]:
             for name in FUNCTIONS:
                 if callable(group.get(name)):
-                    del group[name]
+                    group[name] = A_FUNCTION
         return packed
 
     def load_state_dict(self, state_dict: StateDict) -> None:
@@ -183,8 +191,9 @@ class CheckedOptimizer(Optimizer, ABC):
         def first_after(_: Optimizer) -> None:
             """Runs when torch has loaded, before the user's hooks."""
             for group, old in zip(self.param_groups, before, strict=True):
-                for name, value in old.items():  # a schedule, and what older versions did not save
-                    group.setdefault(name, value)
+                for name, value in old.items():
+                    if name not in group or group[name] == A_FUNCTION:
+                        group[name] = value  # what older versions did not save, and functions
             saved = [key for group in taken["param_groups"] for key in group["params"]]
             self._restore([taken["state"].get(key, {}) for key in saved])
 
@@ -225,7 +234,16 @@ class CheckedOptimizer(Optimizer, ABC):
                         f"state_dict must hold {name!r} in its groups, as that of "
                         f"{type(self).__name__} does"
                     )
-            check_group({name: theirs.get(name, ours[name]) for name in (*self._own, *self._clock)})
+            settings = {name: theirs.get(name, ours[name]) for name in (*self._own, *self._clock)}
+            for name in FUNCTIONS:
+                if settings.get(name) == A_FUNCTION:
+                    settings[name] = ours[name]
+                    if not callable(ours[name]):
+                        raise ValueError(
+                            f"{name} was a function when the state_dict was made: give "
+                            f"{type(self).__name__} the same one to load it, not {ours[name]!r}"
+                        )
+            check_group(settings)
             for i, (p, key) in enumerate(zip(ours["params"], theirs["params"], strict=True)):
                 found = loaded["state"].get(key, {})
                 where = f"of parameter {i} of {type(self).__name__}"

@@ -23,7 +23,7 @@ from widevalley.optim._base import State
 from widevalley.optim._held import hold
 from widevalley.optim._kernel import available, fused_step_
 from widevalley.optim._noise import WORD, indices, noise, step_key
-from widevalley.optim._tensors import copy_, element_index, is_small, local_real_view
+from widevalley.optim._tensors import copy_, element_index, is_small, local_real_view, shards
 from widevalley.optim._validation import Group
 from widevalley.optim.gradient_point import GradientPoint, Part
 
@@ -253,9 +253,19 @@ class DisplacedPart(Part):
     def row_means(self, t: Tensor) -> Tensor:
         """Of rows and filters of one dimension less."""
         if self._rows is None:
-            return t.mean(tuple(range(1, t.dim())) or None, keepdim=True)
+            return self._means_of_one(t)
         means = torch.segment_reduce(t, "mean", lengths=self._rows, axis=0, unsafe=True)
         return means.repeat_interleave(self._rows)
+
+    def _means_of_one(self, t: Tensor) -> Tensor:
+        p, along = self._params[0], tuple(range(1, t.dim())) or (0,)
+        cut = [axis for axis, shard in shards(p) if shard.dim in along]
+        if not cut:
+            return t.mean(along, keepdim=True)
+        sums = t.sum(along, keepdim=True)
+        for axis in cut:  # a row of which this process holds a part
+            torch.distributed.all_reduce(sums, group=p.device_mesh.get_group(axis))  # type: ignore[attr-defined]
+        return sums.div_(p.numel() // (p.shape[0] if p.dim() > 1 else 1))
 
     def _gather(self, tensors: list[Tensor]) -> Tensor:
         if self._rows is None:

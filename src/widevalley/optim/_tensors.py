@@ -1,6 +1,7 @@
 """The kinds of tensor an optimizer here accepts, the numbers in them, and how those are counted."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,21 @@ def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         )
 
 
+def free_gathered(params: Sequence[Tensor]) -> None:
+    """Make fully_shard gather its parameters anew, which are about to be written to.
+
+    After a forward pass that no backward pass follows, as in an evaluation, it keeps those of the
+    outermost module as they are, and the next forward pass would not see what was written.
+    """
+    if any(hasattr(p, "to_local") for p in params):
+        from torch.distributed._composable_state import _module_state_mapping
+        from torch.distributed.fsdp import FSDPModule
+
+        for module in list(_module_state_mapping):
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+
 # --- numbers of elements, which key the noise ---------------------------------------------------
 
 
@@ -64,14 +80,20 @@ def first_elements(params: Sequence[Tensor]) -> dict[Tensor, int]:
     return first
 
 
+def shards(p: Tensor) -> list[tuple[int, Any]]:
+    """The axes of the device mesh over which a DTensor is cut, each with how: none of others."""
+    # by the dimension that it cuts: is_shard() is False of what fully_shard makes beside a
+    # tensor-parallel axis
+    return [x for x in enumerate(getattr(p, "placements", ())) if hasattr(x[1], "dim")]
+
+
 def element_index(p: Tensor, first: int) -> int | Tensor:
     """The numbers of the elements this process holds of ``p``, row by row, int32.
 
     ``first`` is the whole's first; an int stands for those from it on. A shard of a DTensor has
     the numbers that its elements have in the whole.
     """
-    placements = [x for x in enumerate(getattr(p, "placements", ())) if x[1].is_shard()]
-    if not placements:
+    if not (placements := shards(p)):
         return first
     mesh = p.device_mesh  # type: ignore[attr-defined]
     device = local_real_view(p).device

@@ -135,6 +135,8 @@ CHECKS: Mapping[str, Callable[[str, Any], None]] = {
 }
 FUNCTIONS = ("gamma_growth", "readout", "gradient_point")
 """Settings that may be functions."""
+A_FUNCTION = "a function"
+"""What stands for such a one in a checkpoint, which holds plain values alone."""
 RATES = ("lr", "langevin_lr", "gamma")
 """Settings on which nothing depends that is kept."""
 SHARED = ("langevin_steps", "seed", "worker")

@@ -52,7 +52,7 @@ class Part(ABC):
     def row_means(self, t: Tensor) -> Tensor:
         """For each number the mean of its row or filter, or of the whole, if of one dimension.
 
-        Of a shard where a parameter is sharded.
+        Where such a row is cut into shards it costs an all-reduce of a number a row.
         """
 
 
@@ -67,8 +67,8 @@ class Smoothing:
     Args:
         sigma: spread of the noise, >= 0.
         relative: s is the root mean square of the row or filter of the anchor that the number
-            belongs to (of the whole, where it has one dimension; of a shard, where it is one);
-            else 1.
+            belongs to (of the whole, where it has one dimension), else 1. Where such a row is cut
+            into shards this costs an all-reduce of a number a row.
         every: each ``every``-th gradient >= 1 alone is taken beside the walker if above 1, the
             others at the walker itself; 1 smooths them all.
         law: "gaussian", or "two-point" for ±1.
