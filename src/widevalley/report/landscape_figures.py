@@ -53,7 +53,7 @@ def _parabola(found: Slice, ax: Axes) -> None:
     # All slices pass the same weights in their middle; the mean is over rounding.
     base = found.loss[:, np.abs(steps).argmin()].mean()
     curve = base + parabola["slope"] * steps + parabola["curvature"] * steps**2 / 2
-    colour, dash = plot.STYLES[7]
+    colour, dash = plot.STYLES[1]
     name = f"parabola of λ = {parabola['eigenvalue']:.3g}"
     # It may fall below 0, which a logarithmic scale cannot show.
     ax.plot(found.distances(-1), curve.clip(found.loss.min() / 10), dash, color=colour, label=name)
