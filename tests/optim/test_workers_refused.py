@@ -97,6 +97,14 @@ def another_walk(rank, group):
     steps(model, optimizer, 3)
 
 
+def another_clock(rank, group):
+    """The same settings and anchors, at another walk."""
+    model = mlp()
+    optimizer = optimizer_of(model, group)
+    optimizer.param_groups[0]["outer_step"] += rank
+    steps(model, optimizer, 3)
+
+
 def gradients_gone_later(rank, group):
     model = mlp()
     optimizer = optimizer_of(model, Workers(group, delay=3))
@@ -119,6 +127,7 @@ CASES = {
     gradients_gone_later: r"gradients: worker \d has (no more|one for parameter 0), worker",
     other_weights: r"anchors: worker \d has bits with the sum \w+ in parameter 0",
     other_weights_in_the_second_fragment: r"anchors: .* sum \w+ in parameter 3, worker",
+    another_clock: r"step: worker \d has step [36] of the run, worker \d step [36] of the run",
     another_walk: r"step: worker \d has step [69] of the run|anchors",
 }
 
