@@ -17,6 +17,8 @@ DOCS = Path(__file__).parent
 NAMESPACES = {
     "widevalley": "the optimizers",
     "widevalley.scoping": "how the scope grows",
+    "widevalley.readout": "averages of the anchors",
+    "widevalley.gradient_point": "where the gradient is taken",
     "widevalley.workers": "many workers of a process group",
     "widevalley.valley": "the instruments",
     "widevalley.valley.hessian": "",
