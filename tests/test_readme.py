@@ -1,9 +1,12 @@
 """What the README shows runs as it stands."""
 
+import math
 import re
 from pathlib import Path
 
 import torch
+
+import widevalley
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
@@ -39,3 +42,24 @@ def test_files_that_the_architecture_names_exist():
     assert len(named) > 50
     for name in named:
         assert any(path.endswith(f"/{name}") for path in paths), name
+
+
+def test_python_blocks_of_how_to_choose_run():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+    names = {
+        "model": model,
+        "x": torch.randn(32, 4),
+        "y": torch.randint(3, (32,)),
+        "torch": torch,
+        "nn": torch.nn,
+        "math": math,
+        "LocalEntropy": widevalley.LocalEntropy,
+        "EntropySGD": widevalley.EntropySGD,
+    }
+    page = README.parent / "docs/how-to-choose.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+    assert names["loss"].item() < 0.9
+    assert names["optimizer"].scope() > 0
