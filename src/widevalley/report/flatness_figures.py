@@ -54,6 +54,10 @@ def _shown(sample: Sample) -> str:
     return f"{summary.mean:.3g} ± {summary.error:.2g}"
 
 
+COLUMNS = 3
+"""Comparisons side by side."""
+
+
 def draw_flatness(file: Path) -> list[Path]:
     """Draw the first runs beside each of the others, measure by measure; returns PNG and SVG.
 
@@ -68,21 +72,27 @@ def draw_flatness(file: Path) -> list[Path]:
     width = [measure for measure in measures if measure.speaks_of_width]
     place = [measure for measure in measures if not measure.speaks_of_width]
     title = f"{found[0].facts['recipe']}: how wide the valleys are at the ends of runs"
-    made = plot.empty_figure(title, 4.5 + 3.8 * max(len(others), 1), 2.2 + 0.28 * len(measures))
-    heights = (len(width), len(place) + 0.5)
+    shown = others or [first]
+    columns, blocks = min(len(shown), COLUMNS), -(-len(shown) // COLUMNS)
+    height = blocks * (1.6 + 0.28 * len(measures)) + 0.6
+    made = plot.empty_figure(title, 4.5 + 3.8 * columns, height)
     how: dict[str, Any] = {
         "squeeze": False,
         "sharex": "row",
         "sharey": "row",
-        "height_ratios": heights,
+        "height_ratios": (len(width), len(place) + 0.5) * blocks,
     }
-    panels = made.subplots(2, max(len(others), 1), **how)
-    for other, (above, below) in zip(others or [first], panels.T, strict=True):
+    panels = made.subplots(2 * blocks, columns, **how)
+    for number, other in enumerate(shown):
+        block, column = divmod(number, columns)
+        above, below = panels[2 * block : 2 * block + 2, column]
         wider = f"← {first} is wider", f"{other} is wider →"
         less = f"← less in {first}", f"more in {first} →"
         _forest(above, found, samples, width, (first, other), wider)
         _forest(below, found, samples, place, (first, other), less)
         above.set_xlabel("")
+    for unused in panels[-2:, len(shown) - columns * (blocks - 1) :].flat:
+        unused.set_visible(False)
     where = f"mean loss of {found[0].facts['samples']:,} training samples"
     plot.caption(
         made,
