@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from tests.optim.optimizers import OPTIMIZERS, local_entropy
+from tests.optim.optimizers import OPTIMIZERS, entropy_sgd, local_entropy
 from tests.optim.problems import mlp, same, train, weights
 from widevalley.experimental import CompactEntropyAdam, CompactEntropySGD
 
@@ -159,3 +159,27 @@ def test_compact_state_resumes_bit_for_bit(build, road, at):
     set_optimizer_state_dict(*resumed, saved, options=options)
     assert resumed[1].state[next(resumed[0].parameters())]["mean"].dtype == torch.bfloat16
     assert goes_on_alike((model, optimizer), resumed, at)
+
+
+@pytest.mark.parametrize("road", OPTIONS)
+@pytest.mark.parametrize("name", ["gamma_growth", "readout"])
+def test_functions_are_given_anew(name, road):
+    """A checkpoint holds plain values alone, and says of a function that it was one."""
+    function = {"gamma_growth": lambda t: 1.5**t, "readout": lambda k: 1 / k}[name]
+
+    def build(params):
+        return entropy_sgd(params, **{name: function})
+
+    model, optimizer = begun(build, 4)
+    saved_model = copy.deepcopy(model.state_dict())
+    saved = copy.deepcopy(get_optimizer_state_dict(model, optimizer, options=OPTIONS[road]))
+    resumed = fresh(build, saved_model)
+    set_optimizer_state_dict(*resumed, saved, options=OPTIONS[road])
+    assert resumed[1].param_groups[0][name] is function
+    assert goes_on_alike((model, optimizer), resumed, 4)
+
+
+def test_a_function_is_not_replaced_by_a_number():
+    _, optimizer = begun(lambda p: entropy_sgd(p, gamma_growth=lambda t: 1.5**t), 4)
+    with pytest.raises(ValueError, match=r"gamma_growth was a function .*, not 0.001"):
+        entropy_sgd(mlp().parameters()).load_state_dict(optimizer.state_dict())
