@@ -66,7 +66,7 @@ def test_a_read_out_weighs_the_anchor_of_each_walk_once(delay, group):
     assert len(anchors) == 5 - (delay == 4)
     expected = anchors[0]
     for k, x in enumerate(anchors[1:], 1):
-        c = readout.Exponential(0.5)(k)
+        c = readout.EMA(0.5)(k)
         expected = [(1 - c) * mean + c * t for mean, t in zip(expected, x)]
     with optimizer.at_average():
         assert close(weights(model), expected, 1e-12)

@@ -18,7 +18,7 @@ READOUTS = {
     "uniform": (readout.Uniform(), lambda n: [1.0] * n),
     "tail": (readout.Uniform(3), lambda n: [1.0 * (k >= min(3, n)) for k in range(1, n + 1)]),
     "from the start": (
-        readout.Exponential(0.8, unbiased=False),
+        readout.EMA(0.8, unbiased=False),
         lambda n: [0.8**n] + [0.2 * 0.8 ** (n - k) for k in range(1, n + 1)],
     ),
     "one's own": (readout.Weighted(lambda k: k**0.5), lambda n: [k**0.5 for k in range(1, n + 1)]),
@@ -140,7 +140,7 @@ def test_a_bad_one_is_refused(value, message):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: readout.Exponential(1.0), r"decay must be in \[0, 1\), got 1.0"),
+        (lambda: readout.EMA(1.0), r"decay must be in \[0, 1\), got 1.0"),
         (lambda: readout.Uniform(0), "start must be a whole number >= 1, got 0"),
         (lambda: readout.PowerLaw(-1), "power must be >= 0, got -1"),
     ],

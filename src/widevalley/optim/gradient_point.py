@@ -130,7 +130,7 @@ class Interpolation:
     """The walker and ``share`` of the way from the anchor to the read-out average.
 
     With ``langevin_steps=1``, where anchor and walker z are one, y = (1 - share) z + share x: the
-    point of Schedule-Free (``readout.Uniform()``) and of GPA (``readout.Exponential(mu_x,
+    point of Schedule-Free (``readout.Uniform()``) and of GPA (``readout.EMA(mu_x,
     unbiased=False)``).
 
     Source: Defazio et al., arXiv 2405.15682; GPA, arXiv 2512.17131.
@@ -152,7 +152,7 @@ class Extrapolation:
     """The walker goes on by ``factor`` times the way from the read-out average to the anchor.
 
     It stays there: the step is taken from there. With ``langevin_steps=1`` and
-    ``readout.Exponential(d, unbiased=False)`` that way is d / (1 - d) times the moving average m of
+    ``readout.EMA(d, unbiased=False)`` that way is d / (1 - d) times the moving average m of
     the anchor's steps, and factor = beta (1 - d) / d is EMA-Nesterov's x <- A(x + beta m).
 
     Args:

@@ -5,7 +5,7 @@ A read-out is any callable that maps the count k = 1, 2, 3, … of an anchor to 
     average <- (1 - c) average + c x
 
 after each outer update; before the first the average is what the weights began with. A plain
-number d as ``readout`` means ``Exponential(d)``. With ``langevin_steps=1`` the anchors are an inner
+number d as ``readout`` means ``EMA(d)``. With ``langevin_steps=1`` the anchors are an inner
 optimizer's iterates.
 """
 
@@ -18,7 +18,7 @@ ReadOut = Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Exponential:
+class EMA:
     """Weights that fall by ``decay`` in [0, 1) from anchor to anchor.
 
     c = (1 - decay) / (1 - decay^k), as Adam's corrected moments have it; or c = 1 - decay where
@@ -91,5 +91,5 @@ class Weighted:
 
 
 def as_readout(readout: float | ReadOut) -> ReadOut:
-    """The read-out that an optimizer's ``readout`` stands for: itself, or Exponential of it."""
-    return readout if callable(readout) else Exponential(readout)
+    """The read-out that an optimizer's ``readout`` stands for: itself, or EMA of it."""
+    return readout if callable(readout) else EMA(readout)
