@@ -126,7 +126,7 @@ class NestedOptimizers(Replicas):
                 groups = [group["inner"] for group in groups]
             numbers = {p: i for i, p in enumerate(parameters_of(optimizer))}
             theirs = {
-                numbers[p]: deepcopy(state[name])
+                numbers[p]: _copied(state[name])
                 for p, state in states.items()
                 if state.get(f"{name}_begun")
             }
@@ -198,6 +198,15 @@ def _changed_by_a_step(optimizer: Optimizer) -> Group:
     """The numbers in an optimizer's groups that its steps change, as they are now."""
     (now, *_), (then, *_) = optimizer.param_groups, after_a_step(optimizer).param_groups
     return {k: v for k, v in now.items() if isinstance(v, (int, float)) and then[k] != v}
+
+
+def _copied(value: Any) -> Any:
+    """A deep copy; some packages' tensors of 8 bits know how to be moved, but not to be cloned."""
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    if isinstance(value, Tensor):
+        return value.detach().to(value.device, copy=True)
+    return deepcopy(value)
 
 
 def _take(state: State, saved: State) -> None:
