@@ -1,6 +1,7 @@
 """The command line as its user sees it: exit codes, one-line complaints, what is left on disk."""
 
 import dataclasses
+import errno
 import os
 import re
 import subprocess
@@ -111,6 +112,12 @@ BAD = [
     (["reproduce", "lenet", "--variants", "last"], "variant 'last': there are paper, baseline"),
     (["reproduce", "lenet", "--scale", "tiny"], "invalid choice 'tiny'"),
     (["reproduce", "lenet", "--seeds", "0"], "seeds=0: must be at least 1"),
+    (["train", "digits", "--schedule-from", "inf"], "schedule_from=inf: must be at least 0 and fi"),
+    (["train", "digits", "--optimizer", ""], "an argument is empty: ''"),
+    (["compare", "digits", "--optimizers="], "an argument is empty: '--optimizers='"),
+    (["claims", ""], "an argument is empty: ''"),
+    (["sweep", "digits", "--grid", "=1"], "--grid =1: must be FIELD=VALUE,VALUE"),
+    (["landscape", "toy", "--gammas", "inf"], "gamma=inf: must be above 0"),
 ]
 
 
@@ -123,6 +130,35 @@ def test_misuse_is_one_line_and_code_2(capsys, tmp_path, arguments, message):
     assert errors.count("\n") == 1
     assert re.search(message, errors)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", [["train", "digits", "--runs"], ["report"], ["theory", "--to"]])
+def test_a_path_that_no_disk_takes_is_one_line(capsys, line):
+    assert main([*line, "/" + "y" * 5000]) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "File name too long" in errors
+
+
+def test_a_bad_optimizer_is_refused_before_data_are_asked_for(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("WIDEVALLEY_DATA", str(tmp_path / "empty"))
+    assert main(["train", "mnistfc", "--optimizer.gamma", "-1"]) == 2
+    assert "gamma must be >= 0" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(capsys, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    train = ["train", "digits", *FAST]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert main(train) == 1
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "No space left on device" in errors
+    assert list(Path("runs").rglob("*.part")) == []
+    assert main(train) == 0
 
 
 def test_train_then_the_same_again_then_other_settings(capsys):

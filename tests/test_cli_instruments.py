@@ -154,11 +154,17 @@ def test_the_toy(capsys):
         (["landscape", "runs/tiny/paper/seed-0", "--reach", "0"], "reach=0.0: must be above 0"),
         (["landscape", *["runs/tiny/paper/seed-0"] * 3, *FEW], "points: must be three, not 1"),
         (["theory", "--from", "x"], "--from"),
+        (
+            ["flatness", "runs/tiny/paper", "--radii", "nan"],
+            "radii=(nan,): must be above 0 and fin",
+        ),
+        (["harden", "runs/tiny/paper", "--draws", "0"], "draws=0: must be at least 1"),
     ],
 )
 def test_bad_lines(line, message, capsys):
     assert main(line) == 2
     assert message in capsys.readouterr().err
+    assert not {"flatness", "hardening"} & {path.name for path in Path("runs").iterdir()}
 
 
 def test_a_file_that_is_no_measures(tmp_path, capsys):

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 from filelock import FileLock
 
 from widevalley.training import (
@@ -248,15 +249,67 @@ def test_what_a_kill_amid_a_checkpoint_left_is_removed(monkeypatch, task, config
     assert not left.exists()
 
 
-def test_a_damaged_checkpoint_is_refused_by_name(monkeypatch, task, config, tmp_path):
+@pytest.fixture
+def stopped(monkeypatch, task, config, tmp_path):
+    """A run stopped after 77 of its gradients, the last checkpoint a step before."""
     with monkeypatch.context() as patch:
         stop_before(patch, 77)
         with pytest.raises(Stop):
             run(task, replace(config, checkpoint_every=0.0), tmp_path)
-    file = tmp_path / "checkpoint.pt"
-    file.write_bytes(file.read_bytes()[:1000])
+    return tmp_path
+
+
+@pytest.mark.parametrize("at", [0.001, 0.1, 0.3, 0.5, 0.7, 0.999])
+def test_a_damaged_checkpoint_is_refused_by_name(task, config, stopped, at):
+    file = stopped / "checkpoint.pt"
+    whole, records = file.read_bytes(), (stopped / "metrics.jsonl").read_bytes()
+    place = int(at * len(whole))
+    flipped = whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :]
+    for damaged in (flipped, whole[:place]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint\.pt: not a readable checkpoint"):
+            run(task, config, stopped)
+        assert file.read_bytes() == damaged
+        assert (stopped / "metrics.jsonl").read_bytes() == records
+
+
+def test_a_checkpoint_that_is_a_program_is_not_executed(task, config, stopped):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(stopped / "executed"),)
+
+    torch.save({"model": Bomb()}, stopped / "checkpoint.pt")
     with pytest.raises(ValueError, match=r"checkpoint\.pt: not a readable checkpoint"):
-        run(task, config, tmp_path)
+        run(task, config, stopped)
+    assert not (stopped / "executed").exists()
+    torch.save({"model": 1}, stopped / "checkpoint.pt")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: not the checkpoint of a run"):
+        run(task, config, stopped)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "", "config.json: not JSON"),
+        ("config.json", "[1]", "config.json: not the settings of a run"),
+        ("environment.json", "{", "environment.json: not JSON"),
+        ("metrics.jsonl", "{\n", "metrics.jsonl: not JSON"),
+        ("metrics.jsonl", "1\n", "metrics.jsonl: not the metrics of a run"),
+        ("metrics.jsonl", "", "metrics.jsonl: cut off before what its checkpoint counts on"),
+    ],
+)
+def test_an_edited_folder_is_refused_by_name(task, config, stopped, file, content, message):
+    (stopped / file).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        run(task, config, stopped)
+    assert (stopped / file).read_text() == content
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(task, config, stopped):
+    state = torch.load(stopped / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "model": {}}, stopped / "checkpoint.pt")
+    with pytest.raises(ValueError, match="its checkpoint is of other settings"):
+        run(task, config, stopped)
 
 
 def test_what_is_left_to_the_machine_is_as_the_run_was_begun(

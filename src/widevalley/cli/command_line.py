@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return _fail(error, 2)
+    except OSError as error:  # a full disk, a name too long
+        return _fail(error, 1)
     except Interrupted as error:
         return _fail(error, 130)
     except KeyboardInterrupt:
@@ -68,6 +70,9 @@ def _run(arguments: list[str]) -> None:
     if name == "--version":
         print(f"widevalley {widevalley.__version__}")
         return
+    # An empty folder would be this one, an empty name the default's.
+    if empty := [one for one in arguments if not one or (one.startswith("--") and one[-1] == "=")]:
+        raise UsageError(f"an argument is empty: {empty[0]!r}")
     names = [verb.name for verb in VERBS]
     if name not in (*names, "-h", "--help"):
         raise UsageError(f"no verb {name!r}; there are {', '.join(names)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +69,7 @@ class Train(OfRecipe):
         recipe = cls.named_recipe(arguments)
         optimizer = flag_value(arguments, "--optimizer")
         variant = flag_value(arguments, "--variant")
-        if optimizer and variant:
+        if optimizer is not None and variant is not None:
             raise UsageError("--optimizer and --variant exclude each other")
         if optimizer or (recipe.tuned and not variant):
             optimizer = optimizer or recipe.optimizers[0]
@@ -88,9 +89,9 @@ class Train(OfRecipe):
         recipe, (name, _) = cls.named_recipe(arguments), cls.chosen_run(arguments)
         if arguments[0] not in RECIPES:
             return (
-                f"{cls.__doc__} Recipes are {', '.join(RECIPES)}; see also compare, which trains "
-                "several optimizers, sweep, which tunes one, and report, which shows runs. The "
-                f"defaults below are those of {recipe.name}; name a recipe for its own."
+                f"{inspect.getdoc(cls)} Recipes are {', '.join(RECIPES)}; see also compare, "
+                "which trains several optimizers, sweep, which tunes one, and report, which shows "
+                f"runs. The defaults below are those of {recipe.name}; name a recipe for its own."
             )
         return (
             f"{recipe.title}. The defaults below are those of {name}; choose another run by "
@@ -158,7 +159,7 @@ class Compare(OfRecipe):
     def about(cls, arguments: Sequence[str]) -> str:
         """The recipe's title, and what is compared."""
         if arguments[0] not in RECIPES:
-            return f"{cls.__doc__} Recipes are {', '.join(RECIPES)}."
+            return f"{inspect.getdoc(cls)} Recipes are {', '.join(RECIPES)}."
         names = ", ".join(cls.names(arguments))
         return f"{cls.named_recipe(arguments).title}. Compares {names} by default."
 
@@ -215,7 +216,7 @@ class Sweep(Train):
         """A dotted field and its values, each read as the flag of that name would be."""
         name, equals, listed = entry.partition("=")
         name = name.replace("-", "_")
-        if not equals or name == "seed":
+        if not (name and equals) or name == "seed":
             raise UsageError(
                 f"--grid {entry}: must be FIELD=VALUE,VALUE,... of a field but the seed"
             )

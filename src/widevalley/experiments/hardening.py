@@ -15,8 +15,8 @@ from torch import nn
 from widevalley._files import atomic_write
 from widevalley.data import Corpus, Dataset, in_characters, load_ptb, load_war_and_peace, rotated
 from widevalley.experiments.recipes import RECIPES
-from widevalley.experiments.run_end import run_name
-from widevalley.training import AdamWSettings, Loop, RunFolder, Task, restore
+from widevalley.experiments.run_end import RANGES, run_name
+from widevalley.training import AdamWSettings, Loop, RunFolder, Task, check_ranges, restore
 from widevalley.valley.robustness import quantised, with_noise
 
 
@@ -38,10 +38,7 @@ class HardeningConfig:
     """Keys noise and order of the other data."""
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise ValueError(f"draws={self.draws}: must be at least 1")
-        if self.tuning < 0:
-            raise ValueError(f"tuning={self.tuning}: must be at least 0")
+        check_ranges(self, RANGES)
 
 
 @dataclass(frozen=True)

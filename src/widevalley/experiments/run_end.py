@@ -19,12 +19,37 @@ from widevalley.experiments.own_model import OwnModel
 from widevalley.experiments.recipe import run_path
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.series import train
-from widevalley.training import Loop, RunFolder, environment_facts, metric_of, restore, result_of
+from widevalley.training import (
+    Loop,
+    Range,
+    RunFolder,
+    check_ranges,
+    environment_facts,
+    metric_of,
+    restore,
+    result_of,
+)
 from widevalley.valley import BatchNormStatistics, Objective
 
 End = RunFolder | OwnModel
 Precision = Literal["float64", "float32"]
 DTYPES: dict[Precision, torch.dtype] = {"float64": torch.float64, "float32": torch.float32}
+RANGES: tuple[Range, ...] = (
+    (
+        "at least 1",
+        ("samples", "chunk", "energies", "products", "steps", "probes", "walk", "draws"),
+        lambda v: v >= 1,
+    ),
+    ("at least 0", ("threads", "chains", "directions", "tuning"), lambda v: v >= 0),
+    ("at least 3", ("points",), lambda v: v >= 3),
+    (
+        "above 0",
+        ("radii", "relative_radii", "ascents", "gammas", "beta", "reach", "tuning_lr"),
+        lambda v: v > 0,
+    ),
+    ("from 0 to 2^32 - 1", ("seed",), lambda v: 0 <= v < 2**32),
+)
+"""What is allowed, in words and as a test, of the settings of instruments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +68,9 @@ class LossConfig:
     weights where they are moved far."""
     threads: int = 0
     """Threads on the processor; 0 leaves it to torch."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, RANGES)
 
 
 def finished_run(target: str, root: Path, *, command: str = "") -> RunFolder:

@@ -64,7 +64,6 @@ def slices_through(
     Steps are from -1 to 1. The last direction is the eigenvector, so long that its parabola rises
     by the loss itself; facts hold its slope and curvature.
     """
-    _check(config)
     began, objective = time.monotonic(), loss_of(end, config)
     directions = [config.reach * each for each in _random(objective, config, config.directions)]
     (eigenvalue,), vectors = top_eigenvectors(Hessian(objective), seed=config.seed)
@@ -94,7 +93,6 @@ def around(
     command: str = "",
 ) -> Slice:
     """The plane of two random directions around the end of a run, alike for all runs of a seed."""
-    _check(config)
     began, objective = time.monotonic(), loss_of(end, config)
     first, second = _random(objective, config, 2)
     steps = np.linspace(-config.reach, config.reach, config.points).tolist()
@@ -115,7 +113,6 @@ def between(
     A line has them at 0 and 1; a plane is measured in Euclidean lengths. Raises ValueError for
     another number of runs, runs of networks that differ, or runs that end in one place.
     """
-    _check(config)
     if len(ends) not in (2, 3):
         raise ValueError(f"runs: must be two or three, not {len(ends)}")
     began = time.monotonic()
@@ -164,11 +161,3 @@ def _random(objective: Objective, config: LandscapeConfig, count: int) -> list[T
     # Seeds a thousand apart, so that two configurations share no direction.
     first = 1000 * config.seed
     return [random_direction(objective, seed=first + k) for k in range(count)]
-
-
-def _check(config: LandscapeConfig) -> None:
-    for name, value, least in (("points", config.points, 3), ("directions", config.directions, 0)):
-        if value < least:
-            raise ValueError(f"{name}={value}: must be at least {least}")
-    if not config.reach > 0:
-        raise ValueError(f"reach={config.reach}: must be above 0")

@@ -37,6 +37,7 @@ from widevalley.training.peers import (
     SGDAverageSettings,
 )
 from widevalley.training.progress import Bars, RunProgress
+from widevalley.training.ranges import Range, check_ranges
 from widevalley.training.runner import Diverged, restore, run
 from widevalley.training.sequences import Characters, Words
 from widevalley.training.task import Task
@@ -66,6 +67,7 @@ __all__ = [
     "MuonAverageSettings",
     "MuonSettings",
     "OptimizerSettings",
+    "Range",
     "RateSchedule",
     "Record",
     "RunBusy",
@@ -83,6 +85,7 @@ __all__ = [
     "SmoothedAdamWSettings",
     "Task",
     "Words",
+    "check_ranges",
     "environment_facts",
     "metric_of",
     "restore",

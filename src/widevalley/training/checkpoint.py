@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from widevalley._files import atomic_write
+
+NEEDED = {"model", "optimizer", "gradients", "rng", "loss_sum", "loss_steps", "metrics_bytes"}
+"""What a run cannot go on without."""
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -22,8 +26,14 @@ def load(path: Path) -> dict[str, Any]:
     Raises ValueError naming the file where it is not such a checkpoint.
     """
     try:
+        # torch.load does not compare the checksums it wrote, and takes a flipped bit for a weight.
+        with zipfile.ZipFile(path) as parts:
+            if damaged := parts.testzip():
+                raise ValueError(f"{damaged} fails its checksum")
         # To the CPU, since the device it was saved from may not be here.
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything on a damaged file
         raise ValueError(f"{path}: not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not state.keys() >= NEEDED:
+        raise ValueError(f"{path}: not the checkpoint of a run")
     return state

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from widevalley.training.optimizers import OptimizerSettings
+from widevalley.training.ranges import Range, check_ranges
 
 RateSchedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
@@ -16,8 +16,7 @@ NO_LONGER = {"momentum_on_all": False, "scale_by_gamma": False, "convention": "p
 """Settings of an optimizer that older runs name, each at the value that is now the only one."""
 
 
-# Written so that NaN, which no comparison holds of, is refused too.
-RANGES: tuple[tuple[str, tuple[str, ...], Callable[[float], bool]], ...] = (
+RANGES: tuple[Range, ...] = (
     ("above 0", ("epochs", "evaluate_every"), lambda v: v > 0),
     ("at least 1", ("batch_size", "window"), lambda v: v >= 1),
     (
@@ -86,11 +85,7 @@ class RunConfig:
     """Threads on the processor; 0 leaves it to torch."""
 
     def __post_init__(self) -> None:
-        for allowed, names, fits in RANGES:
-            for name in names:
-                value = getattr(self, name)
-                if not fits(value):
-                    raise ValueError(f"{name}={value}: must be {allowed}")
+        check_ranges(self, RANGES)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values for JSON, the optimizer's name among its settings."""
@@ -106,8 +101,8 @@ class RunConfig:
         """
         # The folder of a run has the recipe's name beside the settings.
         own = {field.name for field in fields(cls)}
-        chosen = dict(plain["optimizer"])
-        name = chosen.pop("name")
+        chosen = dict(plain.get("optimizer", {}))
+        name = chosen.pop("name", None)
         kinds = {kind.name: kind for kind in get_args(OptimizerSettings)}
         if name not in kinds:
             raise ValueError(f"optimizer {name!r}: must be one of {', '.join(kinds)}")
@@ -117,5 +112,8 @@ class RunConfig:
                     f"optimizer setting {setting} must be {value!r}, the only one left"
                 )
         lists = {k: tuple(v) for k, v in chosen.items() if isinstance(v, list)}
-        optimizer = kinds[name](**chosen | lists)
-        return cls(**{k: v for k, v in plain.items() if k in own} | {"optimizer": optimizer})
+        try:
+            optimizer = kinds[name](**chosen | lists)
+            return cls(**{k: v for k, v in plain.items() if k in own} | {"optimizer": optimizer})
+        except TypeError as error:  # a field there is not, or text for a number
+            raise ValueError(f"settings of a run of {name}: {error}") from error

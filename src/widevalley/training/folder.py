@@ -59,14 +59,17 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The settings as nested plain values."""
-        config: dict[str, Any] = json.loads((self.path / "config.json").read_text())
+        file = self.path / "config.json"
+        config: dict[str, Any] = _parsed(file, file.read_bytes())
+        if not (isinstance(config, dict) and "recipe" in config):
+            raise ValueError(f"{file}: not the settings of a run")
         return config
 
     @property
     def environments(self) -> list[dict[str, Any]]:
         """One entry for each start of the run, oldest first."""
         file = self.path / "environment.json"
-        starts: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+        starts: list[dict[str, Any]] = _parsed(file, file.read_bytes()) if file.exists() else []
         return starts
 
     @property
@@ -75,7 +78,10 @@ class RunFolder:
         file = self.path / "metrics.jsonl"
         # A kill amid a write leaves a line without its end.
         lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        records = [_parsed(file, line) for line in lines if line.endswith(b"\n")]
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError(f"{file}: not the metrics of a run")
+        return records
 
     @property
     def finished(self) -> bool:
@@ -166,11 +172,21 @@ class RunFolder:
         """The last checkpoint, the metrics cut back to what they were at it; None without one."""
         file = self.path / "checkpoint.pt"
         state = checkpoint.load(file) if file.exists() else None
-        metrics = self.path / "metrics.jsonl"
+        metrics, length = self.path / "metrics.jsonl", state["metrics_bytes"] if state else 0
+        if length > (metrics.stat().st_size if metrics.exists() else 0):
+            raise ValueError(f"{metrics}: cut off before what its checkpoint counts on")
         # What came after the checkpoint is computed again, and would stand there twice.
         if metrics.exists():
-            os.truncate(metrics, state["metrics_bytes"] if state else 0)
+            os.truncate(metrics, length)
         return state
+
+
+def _parsed(file: Path, content: bytes) -> Any:
+    """What JSON says; ValueError names the file that is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON ({error})") from error
 
 
 def _write(path: Path, value: Any) -> None:

@@ -35,14 +35,15 @@ class Loop:
         torch.manual_seed(config.seed)
         self.config = config
         self.fabric = _fabric(config)
+        # Before the data are loaded, so that a bad setting of the optimizer is refused at once;
+        # built on the CPU, whose generator gives the same weights whatever the device.
+        model: nn.Module = self.fabric.to_device(task.build(config))
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = config.optimizer.build(self.model, config.seed)
         self.feed = task.feed(task.load(), config, self.fabric.device)
         self.batches = self.feed.batches
         self.per_step = config.optimizer.gradients_per_step
         self.total = total_gradients(config, self.batches) // self.per_step * self.per_step
-        # Built on the CPU, whose generator gives the same weights whatever the device.
-        model: nn.Module = self.fabric.to_device(task.build(config))
-        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = config.optimizer.build(self.model, config.seed)
         self.gradients = 0
         """Gradient evaluations done."""
         self.loss_sum = torch.zeros((), device=self.fabric.device)

@@ -72,8 +72,16 @@ def restore(folder: RunFolder, task: Task) -> Loop:
     """
     config = replace(RunConfig.from_dict(folder.config), device="auto")
     loop = Loop(task, resolve(config, prefers_bf16=task.prefers_bf16))
-    loop.load_state_dict(folder.checkpoint())
+    _load(loop, folder, folder.checkpoint())
     return loop
+
+
+def _load(loop: Loop, folder: RunFolder, state: dict[str, Any]) -> None:
+    """Raises ValueError naming the folder, where its settings are not those of its checkpoint."""
+    try:
+        loop.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder.path}: its checkpoint is of other settings: {error}") from error
 
 
 class _Run:
@@ -83,7 +91,7 @@ class _Run:
         self.loop, self.config, self.folder, self.progress = loop, config, folder, progress
         state = folder.resume()
         if state:
-            self.loop.load_state_dict(state)
+            _load(self.loop, folder, state)
         steps = round(config.evaluate_every * self.loop.batches / self.loop.per_step)
         self.evaluate_every = max(1, steps) * self.loop.per_step
         self.last_finite = self.loop.gradients

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from widevalley.valley._storage import read_arrays, write_arrays
-from widevalley.valley._validation import check_positive
 from widevalley.valley.entropy.closed_forms import local_entropy_on_grid
 
 POINTS = 1000
@@ -75,7 +74,8 @@ def toy_landscape(gammas: tuple[float, ...] = TOY_GAMMAS, *, seed: int = 0) -> T
         ValueError: a scope not above 0.
     """
     for gamma in gammas:
-        check_positive(gamma=gamma)
+        if not 0 < gamma < math.inf:
+            raise ValueError(f"gamma={gamma}: must be above 0 and finite")
     beyond = math.ceil(MARGIN / math.sqrt(min(gammas)))
     x = torch.arange(-beyond, POINTS + beyond, dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
