@@ -156,7 +156,7 @@ def test_the_toy(capsys):
         (["theory", "--from", "x"], "--from"),
         (
             ["flatness", "runs/tiny/paper", "--radii", "nan"],
-            "radii=(nan,): must be above 0 and fin",
+            "radii=(nan,): must be above 0",
         ),
         (["harden", "runs/tiny/paper", "--draws", "0"], "draws=0: must be at least 1"),
     ],

@@ -23,5 +23,5 @@ def check_ranges(settings: Any, ranges: Iterable[Range]) -> None:
             for number in value if isinstance(value, tuple) else (value,):
                 # Compared, not converted: an int may be too large for a float.
                 if not abs(number) < math.inf or not fits(number):
-                    finite = "" if abs(number) < math.inf else " and finite"
+                    finite = " and finite" if abs(number) == math.inf else ""
                     raise ValueError(f"{name}={value}: must be {allowed}{finite}")
