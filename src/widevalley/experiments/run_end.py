@@ -37,7 +37,7 @@ DTYPES: dict[Precision, torch.dtype] = {"float64": torch.float64, "float32": tor
 RANGES: tuple[Range, ...] = (
     (
         "at least 1",
-        ("samples", "chunk", "energies", "products", "steps", "probes", "walk", "draws"),
+        ("chunk", "energies", "products", "steps", "probes", "walk", "draws"),
         lambda v: v >= 1,
     ),
     ("at least 0", ("threads", "chains", "directions", "tuning"), lambda v: v >= 0),

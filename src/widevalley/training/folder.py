@@ -173,10 +173,10 @@ class RunFolder:
         file = self.path / "checkpoint.pt"
         state = checkpoint.load(file) if file.exists() else None
         metrics, length = self.path / "metrics.jsonl", state["metrics_bytes"] if state else 0
-        if length > (metrics.stat().st_size if metrics.exists() else 0):
-            raise ValueError(f"{metrics}: cut off before what its checkpoint counts on")
-        # What came after the checkpoint is computed again, and would stand there twice.
         if metrics.exists():
+            if metrics.stat().st_size < length:
+                raise ValueError(f"{metrics}: cut off before what its checkpoint counts on")
+            # What came after the checkpoint is computed again, and would stand there twice.
             os.truncate(metrics, length)
         return state
 
