@@ -70,16 +70,21 @@ def set_field(config: RunConfig, name: str, value: Any) -> RunConfig:
     return replace(config, **changed)
 
 
+def configured(config: RunConfig, point: Mapping[str, Any]) -> RunConfig:
+    """`config` with the fields of a point replaced."""
+    for name, value in point.items():
+        config = set_field(config, name, value)
+    return config
+
+
 def grid(
     config: RunConfig, values: Mapping[str, Sequence[Any]]
 ) -> list[tuple[dict[str, Any], RunConfig]]:
     """Every combination of the values, each with the configuration it makes of `config`."""
     points = []
     for chosen in itertools.product(*values.values()):
-        point, at = dict(zip(values, chosen, strict=True)), config
-        for name, value in point.items():
-            at = set_field(at, name, value)
-        points.append((point, at))
+        point = dict(zip(values, chosen, strict=True))
+        points.append((point, configured(config, point)))
     return points
 
 

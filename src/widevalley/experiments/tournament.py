@@ -21,7 +21,7 @@ import torch
 
 from widevalley._files import atomic_write
 from widevalley.experiments.contests import Contest
-from widevalley.experiments.grid_search import label, set_field
+from widevalley.experiments.grid_search import configured, label
 from widevalley.experiments.methods import METHODS, Method
 from widevalley.experiments.search import Point, Study
 from widevalley.training import Bars, Diverged, RunBusy, RunConfig, RunFolder, Task, restore, run
@@ -218,13 +218,6 @@ class _Player:
             feed = task.feed(task.load(), config, torch.device("cpu"))
             self._batches[tuning] = feed.batches
         return self._batches[tuning]
-
-
-def configured(config: RunConfig, point: Mapping[str, Any]) -> RunConfig:
-    """`config` with the fields of a point replaced."""
-    for name, value in point.items():
-        config = set_field(config, name, value)
-    return config
 
 
 def held_out(folder: RunFolder, criterion: str) -> float:
