@@ -31,7 +31,7 @@ from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._communication import Channel
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import adopt, hold, show_exactly
-from widevalley.optim._tensors import copy_, free_gathered, local_real_view, state_dtype
+from widevalley.optim._tensors import copy_, free_gathered, state_dtype, views
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
@@ -122,8 +122,8 @@ class AnchoredOptimizer(CheckedOptimizer):
         for group in groups:
             states = [s for _, s in self._walked(group) if "average" in s]
             if group["readout"] is not None and states:
-                averages = [local_real_view(state["average"]) for state in states]
-                anchors = [local_real_view(state["anchor"]) for state in states]
+                averages = views(state["average"] for state in states)
+                anchors = views(state["anchor"] for state in states)
                 weight = as_readout(group["readout"])(group["outer_step"] + 1)
                 torch._foreach_lerp_(averages, anchors, float(weight))
 
@@ -200,7 +200,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         for name in ("mean", "walker"):
             states = [state for _, state in walked if name in state]
             copy_([state[name] for state in states], [state["anchor"] for state in states])
-        if thermal := [local_real_view(s["thermal"]) for _, s in walked if "thermal" in s]:
+        if thermal := views(s["thermal"] for _, s in walked if "thermal" in s):
             torch._foreach_zero_(thermal)
 
     # --- walker or anchor in the parameters -------------------------------------------------
@@ -243,16 +243,19 @@ class AnchoredOptimizer(CheckedOptimizer):
 
     @torch.no_grad()
     def _show(self, *, anchor: bool, average: bool = False) -> None:
-        free_gathered([p for group in self.param_groups for p in group["params"]])
+        changing = []
         for group in self.param_groups:
             for p in group["params"]:
                 state = self.state.get(p)
                 if not state or not p.requires_grad or not state["initialized"]:
                     continue
                 if state["at_anchor"] != anchor or state["at_average"] != average:
-                    hold(p, self._state_of(p, group), anchor=anchor, average=average)
-                    if "walker" in state and not anchor and state["displaced"] >= 0:
-                        self._displaced().show_again(p, group)
+                    changing.append((p, state, group))
+        free_gathered([p for p, _, _ in changing])
+        for p, state, group in changing:
+            hold(p, self._state_of(p, group), anchor=anchor, average=average)
+            if "walker" in state and not anchor and state["displaced"] >= 0:
+                self._displaced().show_again(p, group)
         self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ class CheckedOptimizer(Optimizer, ABC):
 
     def _first_elements(self) -> dict[Tensor, int]:
         """The number of each parameter's first element among those of all."""
-        params = [p for group in self.param_groups for p in group["params"]]
+        params = parameters_of(self)
         known: dict[Tensor, int] = self.__dict__.get("_known_first", {})
         if len(known) != len(params) or not all(map(is_, known, params)):
             known = self.__dict__["_known_first"] = first_elements(params)
@@ -273,3 +273,8 @@ def own_arguments(arguments: dict[str, Any]) -> Group:
     if "conventions" in own:
         own.update(vars(own.pop("conventions")))
     return own
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """All parameters of an optimizer, in order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -11,7 +11,7 @@ say what is sent at the end of a walk. State of a parameter beside that of `Anch
     average   the centre of replicas, where there is a coupling
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -20,9 +20,9 @@ from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._agreement import Agreement, Description
 from widevalley.optim._anchored import AnchoredOptimizer
-from widevalley.optim._base import State
+from widevalley.optim._base import State, parameters_of
 from widevalley.optim._communication import connect
-from widevalley.optim._tensors import local_real_view
+from widevalley.optim._tensors import copy_, local_real_view, views
 from widevalley.optim._validation import Group
 from widevalley.optim.workers import Coupling, TopK, Workers
 
@@ -85,7 +85,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
 
     def _agree(self, moving: list[Group], ended: Pairs) -> Callable[[], None]:
         """Begin to ask all whether they are at this end of a walk, as this worker is."""
-        first, params = moving[0], [p for group in self.param_groups for p in group["params"]]
+        first, params = moving[0], parameters_of(self)
         device = params[0].device if params else torch.device("cpu")
         step = first["outer_step"] * first["langevin_steps"] + first["inner_step"] + 1
         agreed = self._agreement.ask(self._description(moving, ended), step, device)
@@ -94,7 +94,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
 
     def _description(self, moving: list[Group], ended: Pairs) -> Description:
         """What all workers must have in common to average these walks."""
-        params = [p for group in self.param_groups for p in group["params"]]
+        params = parameters_of(self)
         numbers = {p: i for i, p in enumerate(params)}
         kept = {"params", "worker", *self._clock}
         described = {
@@ -123,7 +123,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
             pairs, agreed, arrived = flight
             agreed()
             name = "received" if self._coupling is None else "average"
-            copy_all(views(state[name] for _, state in pairs), arrived())
+            copy_(views(state[name] for _, state in pairs), arrived())
 
     @property
     def _coupling(self) -> Coupling | None:
@@ -185,20 +185,9 @@ class ConnectedOptimizer(AnchoredOptimizer):
         return super().__getstate__()
 
 
-def views(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Real numbers that this process holds of each."""
-    return list(map(local_real_view, tensors))
-
-
 def anchors(pairs: Pairs) -> list[Tensor]:
     """x of each."""
     return views(state["anchor"] for _, state in pairs)
-
-
-def copy_all(targets: list[Tensor], sources: list[Tensor]) -> None:
-    """Copy numbers into as many others; none are none."""
-    if targets:
-        torch._foreach_copy_(targets, sources)
 
 
 def _kinds(params: list[Tensor]) -> list[str]:

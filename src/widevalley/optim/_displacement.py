@@ -19,7 +19,7 @@ from torch._C._nn import flatten_dense_tensors, unflatten_dense_tensors
 from torch.nn.utils import get_total_norm
 
 from widevalley.optim._algorithm import Langevin, Points
-from widevalley.optim._base import State
+from widevalley.optim._base import State, parameters_of
 from widevalley.optim._held import hold
 from widevalley.optim._kernel import available, fused_step_
 from widevalley.optim._noise import WORD, indices, noise, step_key
@@ -106,8 +106,8 @@ class Displacement:
     def momentum_norm(self) -> Tensor:
         """Over all parameters, whether they move or not, so that it is the same on the way back."""
         if self._norm is None:
-            params = [p for group in self.optimizer.param_groups for p in group["params"]]
-            momenta = [v for v in map(self.optimizer.momentum_of, params) if v is not None]
+            every = map(self.optimizer.momentum_of, parameters_of(self.optimizer))
+            momenta = [v for v in every if v is not None]
             shards = [v for v in momenta if hasattr(v, "full_tensor")]
             wholes = [v for v in momenta if not hasattr(v, "full_tensor")]
             norms = [get_total_norm(some) for some in (shards, wholes) if some]

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._anchored import mean_of
-from widevalley.optim._connected import ConnectedOptimizer, anchors, copy_all, views
-from widevalley.optim._tensors import copy_
+from widevalley.optim._base import parameters_of
+from widevalley.optim._connected import ConnectedOptimizer, anchors
+from widevalley.optim._tensors import copy_, views
 from widevalley.optim._validation import Group
 
 
@@ -56,13 +57,13 @@ class LocalWalks(ConnectedOptimizer):
                 self._end_walks(moving)
                 return
             self._flights[fragment] = ended, agreed, arrived
-            copy_all(views(state["sent"] for _, state in ended), s)
+            copy_(views(state["sent"] for _, state in ended), s)
             for _, state in ended:
                 state["on_way"] = moving[0]["outer_step"]
             before = [t.clone() for t in x]
             _set(x, x, s)
             self._restart_walks(moving)
-            copy_all(x, before)
+            copy_(x, before)
         finally:
             self._ending = None
 
@@ -94,7 +95,7 @@ class LocalWalks(ConnectedOptimizer):
         finally:
             self._ending = None
             self._set_clock(outer_step=now)
-        copy_all(moved, [x[i] for i in owners])
+        copy_(moved, [x[i] for i in owners])
         torch._foreach_add_(moved, walked)
         copy_([p for p, _ in landing], walkers)
         for (_, state), was in zip(landing, active, strict=True):
@@ -106,7 +107,7 @@ class LocalWalks(ConnectedOptimizer):
     def _members(self, fragment: int) -> set[Tensor]:
         """The parameters of a fragment: neighbours, of about as many numbers as another's."""
         assert self.workers is not None
-        params = [p for group in self.param_groups for p in group["params"]]
+        params = parameters_of(self)
         total, at, members = sum(p.numel() for p in params), 0, set()
         for p in params:
             if at * self.workers.settings.fragments // max(total, 1) == fragment:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._base import State
+from widevalley.optim._base import State, parameters_of
 from widevalley.optim._replicas import Replicas
 from widevalley.optim._validation import Group, check_group
 
@@ -214,8 +214,3 @@ def _take(state: State, saved: State) -> None:
     for name, value in saved.items():
         if isinstance(value, Tensor) and state[name].dtype != value.dtype:
             state[name] = value.to(state[name].device)
-
-
-def parameters_of(optimizer: Optimizer) -> list[Tensor]:
-    """All parameters of an optimizer, in order."""
-    return [p for group in optimizer.param_groups for p in group["params"]]

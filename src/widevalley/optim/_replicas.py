@@ -9,8 +9,9 @@ from abc import abstractmethod
 import torch
 
 from widevalley.optim._algorithm import Langevin
-from widevalley.optim._connected import Pairs, anchors, views
+from widevalley.optim._connected import Pairs, anchors
 from widevalley.optim._local_walks import LocalWalks
+from widevalley.optim._tensors import shards, views
 from widevalley.optim._validation import Group, check, positive
 
 
@@ -64,7 +65,7 @@ class Replicas(LocalWalks):
         self._arrive(0)
         pairs = [(p, s) for p, s in self.state.items() if s["initialized"] and p.requires_grad]
         for p, _ in pairs:
-            if any(placement.is_shard() for placement in getattr(p, "placements", ())):
+            if shards(p):
                 raise ValueError("automatic_coupling needs whole parameters, got shards of them")
         apart = [
             torch.dist(x, c).double() ** 2

@@ -1,6 +1,6 @@
 """The kinds of tensor an optimizer here accepts, the numbers in them, and how those are counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -39,12 +39,15 @@ def local_real_view(t: Tensor) -> Tensor:
     return torch.view_as_real(t) if t.is_complex() else t
 
 
+def views(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """`local_real_view` of each."""
+    return list(map(local_real_view, tensors))
+
+
 def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy each source into its target."""
     if targets:
-        torch._foreach_copy_(
-            list(map(local_real_view, targets)), list(map(local_real_view, sources))
-        )
+        torch._foreach_copy_(views(targets), views(sources))
 
 
 def free_gathered(params: Sequence[Tensor]) -> None:

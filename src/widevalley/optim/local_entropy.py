@@ -18,15 +18,15 @@ from widevalley.optim._algorithm import (
     pseudo_gradient_,
 )
 from widevalley.optim._anchored import MEANS, mean_of, scope
-from widevalley.optim._base import State, own_arguments
-from widevalley.optim._nested import NestedOptimizers, parameters_of
+from widevalley.optim._base import State, own_arguments, parameters_of
+from widevalley.optim._nested import NestedOptimizers
 from widevalley.optim._noise import WORD, noise, step_key
 from widevalley.optim._preconditioned import (
     check_keeps_a_second_moment,
     metric,
     pull_and_noise_,
 )
-from widevalley.optim._tensors import copy_, element_index, local_real_view
+from widevalley.optim._tensors import copy_, element_index, local_real_view, views
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import How, LangevinStep
 from widevalley.optim.gradient_point import GradientPoint
@@ -155,8 +155,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
             if group["preconditioned"]:
                 self._walk_in_inners_metric(group, pairs)
             elif pairs and pairs[0][0] not in pulls and "mean" in pairs[0][1]:
-                means = _views(state["mean"] for _, state in pairs)
-                torch._foreach_lerp_(means, _views(p for p, _ in pairs), float(group["averaging"]))
+                means = views(state["mean"] for _, state in pairs)
+                torch._foreach_lerp_(means, views(p for p, _ in pairs), float(group["averaging"]))
 
     def _walk_in_inners_metric(self, group: Group, pairs: list[tuple[Tensor, State]]) -> None:
         """Pull, noise and mean, where they are preconditioned."""
@@ -201,13 +201,13 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
     def _move_anchors(self, groups: list[Group]) -> None:
         walked = [(group, self._walked(group)) for group in groups]
         for group, pairs in walked:
-            x = _views(state["anchor"] for _, state in pairs)
-            mu = _views(mean_of(p, state) for p, state in pairs)
+            x = views(state["anchor"] for _, state in pairs)
+            mu = views(mean_of(p, state) for p, state in pairs)
             factor = scope(group) if group["scale_by_gamma"] else 1.0
             if self.outer is None:
                 b = [state["momentum_buffer"] for _, state in pairs if group["outer_momentum"]]
                 lr, m = float(group["outer_lr"]), float(group["outer_momentum"])
-                move_anchors_(x, mu, _views(b), factor, lr, m, nesterov=group["outer_nesterov"])
+                move_anchors_(x, mu, views(b), factor, lr, m, nesterov=group["outer_nesterov"])
             elif pairs:
                 pseudo_gradient_(x, mu, factor)
         if self.outer is not None:
@@ -258,10 +258,6 @@ def _needs_a_closure(optimizer: Optimizer) -> bool:
 
 def _by_group(optimizer: Optimizer) -> list[set[Tensor]]:
     return [set(group["params"]) for group in optimizer.param_groups]
-
-
-def _views(tensors: Iterable[Tensor]) -> list[Tensor]:
-    return list(map(local_real_view, tensors))
 
 
 @contextmanager
