@@ -6,6 +6,7 @@ from widevalley.optim.gradient_point import (
     GradientPoint,
     Interpolation,
     Part,
+    Rounding,
     Smoothing,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "GradientPoint",
     "Interpolation",
     "Part",
+    "Rounding",
     "Smoothing",
 ]

@@ -1,5 +1,6 @@
 """The gradient beside the walker: noise made anew, added before a gradient, taken off after it."""
 
+import copy
 import io
 
 import pytest
@@ -8,15 +9,23 @@ import torch
 from tests.optim.optimizers import BUILDS, entropy_sgd
 from tests.optim.problems import Quadratic, backward, close, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy
-from widevalley.gradient_point import AlongMomentum, Extrapolation, Interpolation, Smoothing
+from widevalley.gradient_point import (
+    AlongMomentum,
+    Extrapolation,
+    Interpolation,
+    Rounding,
+    Smoothing,
+)
 from widevalley.optim._displacement import BESIDE
 from widevalley.optim._noise import noise, step_key
+from widevalley.valley.robustness import quantised
 
 POINTS = {
     "smoothing": Smoothing(0.1),
     "momentum": AlongMomentum(0.3),
     "interpolation": Interpolation(0.5),
     "extrapolation": Extrapolation(0.1),
+    "rounding": Rounding(4),
     "one's own": lambda part: part.row_means(part.anchor()).expand_as(part.anchor()).clone(),
 }
 every = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
@@ -55,6 +64,24 @@ def test_with_sgd_it_is_randomly_perturbed_sgd(relative, law, period):
         z = noise(w, step_key(0, 0, k + 1, 0, BESIDE), 0, law)
         s = w.square().mean(1, keepdim=True).sqrt() if relative else 1.0
         y = w + sigma * s * z if (k + 1) % period == 0 else w
+
+
+def test_rounding_takes_the_gradient_where_weights_will_be_rounded_to():
+    """w <- A(w, g(round(w))), as `valley.robustness` rounds, large and small."""
+    model = torch.nn.Sequential(mlp(), torch.nn.Linear(3, 11_000)).double()
+    twin = copy.deepcopy(model)
+    ours, theirs = (torch.optim.SGD(m.parameters(), lr=0.05, momentum=0.9) for m in (model, twin))
+    point = Rounding(3, start=2)
+    optimizer = LocalEntropy(ours, langevin_steps=3, averaging=1.0, gradient_point=point)
+    for k in range(9):
+        at = quantised(twin, 3) if k >= 2 else twin
+        assert close(weights(at), weights(model), 1e-12), k
+        for p, q, y in zip(model.parameters(), twin.parameters(), at.parameters(), strict=True):
+            p.grad = q.grad = torch.sin(3 * y.detach())
+        optimizer.step()
+        theirs.step()
+    with optimizer.at_anchor():
+        assert close(weights(twin), weights(model), 1e-12)
 
 
 def test_of_a_quadratic_the_smoothed_gradient_is_the_gradient():
@@ -214,6 +241,7 @@ def without_momentum():
     [
         (lambda: Smoothing(-0.1), "sigma must be >= 0, got -0.1"),
         (lambda: Smoothing(0.1, every=0), "every must be a whole number >= 1, got 0"),
+        (lambda: Rounding(1), "bits must be a whole number >= 2, got 1"),
         (lambda: Smoothing(0.1, start=-1), "start must be a whole number >= 0, got -1"),
         (lambda: Smoothing(0.1, law="cauchy"), "law must be one of gaussian, two-point"),
         (lambda: AlongMomentum(float("nan")), "rho must be a finite number, got nan"),

@@ -22,6 +22,7 @@ from widevalley.training import (
     MuonAverageSettings,
     MuonSettings,
     OptimizerSettings,
+    RoundedAdamWSettings,
     SAMAdamWSettings,
     SAMSGDSettings,
     ScheduleFreeAdamWSettings,
@@ -61,7 +62,7 @@ class Method:
     anneals: Literal["schedule", "walk_schedule", ""] = "schedule"
     """Which rate follows the task's schedule, the others staying constant; none where empty."""
     smooths: float = 1.0
-    """Share of a run, its last part, in which gradients are smoothed; of a method that does so."""
+    """Share of a run, its last part, in which gradients are taken beside the weights."""
 
     @property
     def name(self) -> str:
@@ -136,6 +137,7 @@ METHODS: dict[str, Method] = {
             anneals="walk_schedule",
             smooths=0.2,
         ),
+        Method(RoundedAdamWSettings(), (*_INNER, *_READOUT), anneals="walk_schedule", smooths=0.2),
         Method(MuonSettings(), _ADAMW),
         Method(MuonAverageSettings(), (*_ADAMW, *_AVERAGE)),
         Method(LocalEntropyMuonSettings(), (*_INNER, *_WALK, *_OUTER), anneals="walk_schedule"),

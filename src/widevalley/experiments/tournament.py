@@ -206,7 +206,11 @@ class _Player:
         )
         own: Point = {method.anneals: self.contest.schedule} if method.anneals else {}
         if method.smooths < 1:
-            own["optimizer.smoothing_start"] = round((1 - method.smooths) * self.rules.budget)
+            rounds = getattr(method.settings, "rounding", 0)
+            name = "rounding_start" if rounds else "smoothing_start"
+            own[f"optimizer.{name}"] = round((1 - method.smooths) * self.rules.budget)
+            if rounds and self.contest.bits:
+                own["optimizer.rounding"] = self.contest.bits
         return configured(config, own | point)
 
     def _batches_of(self, tuning: bool) -> int:

@@ -10,6 +10,7 @@ Per parameter the state holds
     active       whether it took a step in the walk in progress
     average      the read-out, where there is one: an average of anchors that survives the walks
     displaced    number of the step for whose gradient the parameter is displaced, or -1
+    kept         x' meanwhile, where the gradient point needs it kept
     at_anchor    whether the parameter holds the anchor, or the average
     at_average   whether it holds the average
 
@@ -59,7 +60,7 @@ class AnchoredOptimizer(CheckedOptimizer):
         "at_average": False,
     }
     _entries: ClassVar[tuple[str, ...]] = (
-        *("anchor", "mean", "thermal", "walker", "average"),
+        *("anchor", "mean", "thermal", "walker", "kept", "average"),
         *("initialized", "active", "displaced", "at_anchor", "at_average"),
     )
 

@@ -14,6 +14,7 @@ from operator import is_
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch._C._nn import flatten_dense_tensors, unflatten_dense_tensors
 from torch.nn.utils import get_total_norm
@@ -58,6 +59,7 @@ class Displacement:
                 continue
             self._points[id(group)] = point
             members, stays = self._walking(group), getattr(point, "stays", False)
+            keep(members, kept=getattr(point, "keeps", False))
             if stays:  # without a gradient there is no step, and it would go on and on
                 members = [(p, state) for p, state in members if p.grad is not None]
             count = group["outer_step"] * group["langevin_steps"] + group["inner_step"]
@@ -74,8 +76,8 @@ class Displacement:
             for p, state in self._walking(group):
                 if state["displaced"] < 0:
                     continue
-                if "walker" in state:
-                    copied.append((p, state["walker"]))
+                if "walker" in state or "kept" in state:
+                    copied.append((p, state.get("walker", state.get("kept"))))
                 elif not state["active"] and state.get("on_way", -1) < 0:  # it is at its anchor
                     copied.append((p, state["anchor"]))
                 else:
@@ -150,6 +152,19 @@ class Displacement:
         return parts
 
 
+def keep(members: Members, *, kept: bool) -> None:
+    """Keep the walkers that the parameters hold, or no longer."""
+    lone = [(p, state) for p, state in members if "walker" not in state]
+    if kept:
+        for _, state in lone:
+            if "kept" not in state:
+                state["kept"] = torch.empty_like(state["anchor"])
+        copy_([state["kept"] for _, state in lone], [p for p, _ in lone])
+    else:
+        for _, state in lone:
+            state.pop("kept", None)
+
+
 class DisplacedPart(Part):
     """Parameters that are displaced together: one, or small ones side by side in flat tensors."""
 
@@ -170,6 +185,8 @@ class DisplacedPart(Part):
             rows = [q.shape[0] if q.dim() > 1 else 1 for q in self._params]
             sizes = [q.numel() // n for q, n in zip(self._params, rows, strict=True)]
             self._rows = torch.tensor(sizes).repeat_interleave(torch.tensor(rows)).to(p.device)
+            matrices = [torch.full((q.numel(),), q.dim() > 1) for q in self._params]
+            self._matrices = torch.cat(matrices).to(p.device)
 
     def add(self, point: GradientPoint, group: Group, count: int, *, stays: bool = False) -> None:
         """Move the parameters; where the point ``stays``, the walkers kept beside them, too."""
@@ -212,6 +229,11 @@ class DisplacedPart(Part):
         """x."""
         return self._gather([state["anchor"] for state in self._states])
 
+    def walker(self) -> Tensor:
+        """x', which the parameters hold."""
+        pairs = zip(self._params, self._states, strict=True)
+        return self._gather([state.get("walker", p) for p, state in pairs])
+
     def average(self) -> Tensor:
         """The read-out."""
         if "average" not in self._states[0]:
@@ -252,20 +274,37 @@ class DisplacedPart(Part):
 
     def row_means(self, t: Tensor) -> Tensor:
         """Of rows and filters of one dimension less."""
-        if self._rows is None:
-            return self._means_of_one(t)
-        means = torch.segment_reduce(t, "mean", lengths=self._rows, axis=0, unsafe=True)
-        return means.repeat_interleave(self._rows)
-
-    def _means_of_one(self, t: Tensor) -> Tensor:
+        if self._rows is not None:
+            return self._of_rows(t, "mean")
         p, along = self._params[0], tuple(range(1, t.dim())) or (0,)
-        cut = [axis for axis, shard in shards(p) if shard.dim in along]
-        if not cut:
+        if not self._axes_that_cut(along):
             return t.mean(along, keepdim=True)
-        sums = t.sum(along, keepdim=True)
-        for axis in cut:  # a row of which this process holds a part
-            torch.distributed.all_reduce(sums, group=p.device_mesh.get_group(axis))  # type: ignore[attr-defined]
+        sums = self._over_shards(t.sum(along, keepdim=True), along, dist.ReduceOp.SUM)
         return sums.div_(p.numel() // (p.shape[0] if p.dim() > 1 else 1))
+
+    def row_maxima(self, t: Tensor) -> Tensor:
+        """Likewise, of t >= 0."""
+        if self._rows is not None:
+            return self._of_rows(t, "max").mul_(self._matrices)
+        if self._params[0].dim() < 2:
+            return torch.zeros_like(t)
+        along = tuple(range(1, t.dim()))
+        largest = t.amax(along, keepdim=True) if t.numel() else t.sum(along, keepdim=True)
+        return self._over_shards(largest, along, dist.ReduceOp.MAX)
+
+    def _of_rows(self, t: Tensor, what: str) -> Tensor:
+        found = torch.segment_reduce(t, what, lengths=self._rows, axis=0, unsafe=True)
+        return found.repeat_interleave(self._rows)
+
+    def _axes_that_cut(self, along: tuple[int, ...]) -> list[int]:
+        """The axes of a device mesh over which rows are cut, of which a process holds parts."""
+        return [axis for axis, shard in shards(self._params[0]) if shard.dim in along]
+
+    def _over_shards(self, t: Tensor, along: tuple[int, ...], op: dist.ReduceOp) -> Tensor:
+        for axis in self._axes_that_cut(along):
+            mesh = self._params[0].device_mesh  # type: ignore[attr-defined]
+            dist.all_reduce(t, op, group=mesh.get_group(axis))
+        return t
 
     def _gather(self, tensors: list[Tensor]) -> Tensor:
         if self._rows is None:

@@ -4,8 +4,9 @@ A gradient point maps a `Part` of the parameters to what is added to the walker 
 gradient, a tensor like the part's anchor, or None for nothing. Before the step that is taken off
 again, and the walker moves as ever, by the gradient found. It is off by no more than the rounding
 of one addition then, and by nothing where the walk has just begun or the walker is kept beside a
-parameter of low precision: there it is copied. A point with a true attribute ``stays`` moves the
-walker itself instead.
+parameter of low precision: there it is copied. A point with a true attribute ``keeps`` leads where
+the way back cannot be found: there the walker is kept meanwhile, at a copy of the parameters. One
+with a true attribute ``stays`` moves the walker itself instead.
 """
 
 from abc import ABC, abstractmethod
@@ -28,6 +29,10 @@ class Part(ABC):
     @abstractmethod
     def anchor(self) -> Tensor:
         """The anchor x; where ``langevin_steps`` is 1 the walker is there, too."""
+
+    @abstractmethod
+    def walker(self) -> Tensor:
+        """The walker x'; for points that ``keeps`` is true of, no others could be taken off."""
 
     @abstractmethod
     def average(self) -> Tensor:
@@ -54,6 +59,10 @@ class Part(ABC):
 
         Where such a row is cut into shards it costs an all-reduce of a number a row.
         """
+
+    @abstractmethod
+    def row_maxima(self, t: Tensor) -> Tensor:
+        """The same of the largest; 0 where there is one dimension."""
 
 
 GradientPoint = Callable[[Part], Tensor | None]
@@ -173,3 +182,36 @@ class Extrapolation:
         """Return factor (anchor - average)."""
         factor = self.factor(part.count) if callable(self.factor) else self.factor
         return (part.anchor() - part.average()).mul_(factor) if factor else None
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The walker rounded to ``bits`` bits: trains weights that are to be rounded afterwards.
+
+    Each matrix or filter goes to the nearest of 2^bits - 1 equally spaced values, symmetric about
+    0, of each row, as `valley.robustness.round_to_nearest` does; parameters of one dimension stay.
+    The step is the walker's, by the gradient found there (the straight-through estimate). The
+    walker is kept meanwhile, at a copy of the parameters.
+
+    Args:
+        bits: from 2 on.
+        start: gradients >= 0 at the beginning that are taken at the walker.
+
+    Source: Courbariaux et al., NeurIPS 2015; Jacob et al., CVPR 2018 (training aware of rounding).
+    """
+
+    bits: int
+    start: int = 0
+    keeps: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check("bits", self.bits, *whole(2))
+        check("start", self.start, *whole(0))
+
+    def __call__(self, part: Part) -> Tensor | None:
+        """Return s round(x' / s) - x', s the largest of a row over 2^(bits - 1) - 1."""
+        if part.count < self.start:
+            return None
+        x = part.walker()
+        s = part.row_maxima(x.abs()) / (2 ** (self.bits - 1) - 1)
+        return ((x / s).round_().mul_(s) - x).masked_fill_(s == 0, 0)

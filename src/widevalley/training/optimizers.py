@@ -219,12 +219,22 @@ class LocalEntropySettings(Settings):
     a row; 0 takes it at the walker."""
     smoothing_start: int = 0
     """Gradients at the beginning of a run that are taken at the walker all the same."""
+    rounding: int = 0
+    """Bits to which weights are rounded for each gradient, as they are to be in the end; 0 leaves
+    them."""
+    rounding_start: int = 0
+    """Gradients at the beginning of a run for which they are left all the same."""
     noise_free_mean: bool = False
     """Average the walk less what its noise alone would have made of it."""
     preconditioned: bool = False
     """Take pull and noise in the metric of the walk's optimizer, if it has a second moment."""
     reset_inner: bool = False
     """Start every walk with the state of its optimizer at zero."""
+
+    def _gradient_point(self) -> gradient_point.GradientPoint | None:
+        if self.rounding:
+            return gradient_point.Rounding(self.rounding, self.rounding_start)
+        return _smoothing(self.smoothing, self.smoothing_start)
 
     @abstractmethod
     def inner(self, model: nn.Module) -> Optimizer:
@@ -242,7 +252,7 @@ class LocalEntropySettings(Settings):
             noise=self.noise,
             averaging=self.averaging,
             readout=self.readout,
-            gradient_point=_smoothing(self.smoothing, self.smoothing_start),
+            gradient_point=self._gradient_point(),
             noise_free_mean=self.noise_free_mean,
             preconditioned=self.preconditioned,
             reset_inner=self.reset_inner,
@@ -299,6 +309,21 @@ class HardenedAdamWSettings(SmoothedAdamWSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundedAdamWSettings(LocalEntropyAdamWSettings):
+    """AdamW whose gradient is taken at rounded weights for the last part of a run."""
+
+    name: ClassVar[str] = "rounded-adamw"
+
+    langevin_steps: int = 10
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    readout: float | None = 0.9
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+    rounding: int = 4
+    """Bits to which weights are rounded for each gradient, as they are to be in the end; 0 leaves
+    them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalEntropyMuonSettings(LocalEntropySettings):
     """LocalEntropy with walks of Muon, and of AdamW for what Muon is not for."""
 
@@ -351,6 +376,7 @@ OptimizerSettings = (
     | LocalEntropyAdamWSettings
     | SmoothedAdamWSettings
     | HardenedAdamWSettings
+    | RoundedAdamWSettings
     | LocalEntropyMuonSettings
     | LocalEntropyAdamWAverageSettings
     | LocalEntropyMuonAverageSettings
