@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.optim.optimizers import OPTIMIZERS, OptimizerInfo, adamw, adamw_adam, entropy_sgd
 from widevalley import LocalEntropy, recompute_batch_norm
-from widevalley.gradient_point import Smoothing
+from widevalley.gradient_point import Rounding, Smoothing
 from widevalley.readout import Uniform
 
 WORLD, STEPS, SAMPLES = 4, 7, 8
@@ -34,6 +34,7 @@ OWN = [
     OptimizerInfo("smoothed", lambda p: entropy_sgd(p, **SMOOTHED)),
     OptimizerInfo("AdamW Adam, smoothed", lambda p: adamw_adam(p, **SMOOTHED)),
     OptimizerInfo("AdamW, smoothed", lambda p: adamw(p, averaging=0.5, **SMOOTHED)),
+    OptimizerInfo("AdamW, rounded", lambda p: adamw(p, gradient_point=Rounding(3))),
     OptimizerInfo("callable", lambda p: entropy_sgd(p, gamma_growth=lambda t: 1.5**t)),
 ]
 MUON = OptimizerInfo("Muon", muon)

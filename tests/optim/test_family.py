@@ -129,6 +129,16 @@ def perturbed(sigma=0.05, lr=0.1, *, relative):
         y = x + sigma * (torch.cat(rms) if relative else 1.0) * z
 
 
+def rounded(levels=7):
+    x, y, step = START, START, AdamWStep()
+    for k in range(10**6):
+        x = step(x, gradient(y, k))
+        yield y, x
+        matrix, vector = cut(x)
+        s = matrix.abs().max(1, keepdim=True).values / levels
+        y = torch.cat([(s * torch.round(matrix / s)).flatten(), vector])
+
+
 def entropy_sgd(noise, alpha, momentum, lr=1.0, length=20, eta=0.1, gamma=1e-4, growth=1e-3):
     x = START
     for t in range(10**6):
@@ -159,6 +169,7 @@ FORMULAS = {
     "EMA-Nesterov": ema_nesterov,
     "RWP": lambda: perturbed(relative=False),
     "LPF-SGD, one sample": lambda: perturbed(relative=True),
+    "BinaryConnect, of more bits": rounded,
     "Entropy-SGD, the paper's text": lambda: entropy_sgd(0.1**0.5 * 1e-4, 0.75, 0.0),
     "Entropy-SGD, the released code": lambda: entropy_sgd(0.2**0.5 * 1e-4, 0.25, 0.9),
     "Polyak averaging": lambda: averaged(AdamWStep(), lambda t: 1 / t),

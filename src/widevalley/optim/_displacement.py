@@ -76,8 +76,9 @@ class Displacement:
             for p, state in self._walking(group):
                 if state["displaced"] < 0:
                     continue
-                if "walker" in state or "kept" in state:
-                    copied.append((p, state.get("walker", state.get("kept"))))
+                walker = state.get("walker", state.get("kept"))
+                if walker is not None:
+                    copied.append((p, walker))
                 elif not state["active"] and state.get("on_way", -1) < 0:  # it is at its anchor
                     copied.append((p, state["anchor"]))
                 else:
@@ -293,6 +294,7 @@ class DisplacedPart(Part):
         return self._over_shards(largest, along, dist.ReduceOp.MAX)
 
     def _of_rows(self, t: Tensor, what: str) -> Tensor:
+        assert self._rows is not None
         found = torch.segment_reduce(t, what, lengths=self._rows, axis=0, unsafe=True)
         return found.repeat_interleave(self._rows)
 
@@ -300,7 +302,9 @@ class DisplacedPart(Part):
         """The axes of a device mesh over which rows are cut, of which a process holds parts."""
         return [axis for axis, shard in shards(self._params[0]) if shard.dim in along]
 
-    def _over_shards(self, t: Tensor, along: tuple[int, ...], op: dist.ReduceOp) -> Tensor:
+    def _over_shards(
+        self, t: Tensor, along: tuple[int, ...], op: dist.ReduceOp.RedOpType
+    ) -> Tensor:
         for axis in self._axes_that_cut(along):
             mesh = self._params[0].device_mesh  # type: ignore[attr-defined]
             dist.all_reduce(t, op, group=mesh.get_group(axis))

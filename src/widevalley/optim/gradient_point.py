@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from widevalley.optim._noise import LAWS
@@ -214,4 +215,5 @@ class Rounding:
             return None
         x = part.walker()
         s = part.row_maxima(x.abs()) / (2 ** (self.bits - 1) - 1)
-        return ((x / s).round_().mul_(s) - x).masked_fill_(s == 0, 0)
+        rounded = torch.where(s > 0, s * (x / s).round(), x)
+        return rounded - x
