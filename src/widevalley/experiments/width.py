@@ -11,6 +11,7 @@ from widevalley.optim import scoping
 from widevalley.training import (
     AdamWSettings,
     EntropySGDSettings,
+    LocalEntropyAdamWSettings,
     RunConfig,
     SGDSettings,
     SmoothedAdamWSettings,
@@ -45,6 +46,20 @@ def _exploring(
     return _walk_anneals(optimizer=walk, epochs=epochs)
 
 
+def _preconditioned(epochs: float, temperature: float) -> RunConfig:
+    """A walk of AdamW with pull and noise in the metric of its second moment."""
+    walk = LocalEntropyAdamWSettings(
+        langevin_lr=3e-3,
+        averaging=0.75,
+        noise=scoping.noise_at(temperature),
+        gamma=0.1,
+        gamma_growth=100.0 ** (1 / (epochs * BATCHES / L)) - 1,
+        noise_free_mean=True,
+        preconditioned=True,
+    )
+    return _walk_anneals(optimizer=walk, epochs=epochs)
+
+
 # The epochs are those at which a run of seed 9 came to a training loss of 0.0027 to 0.0033; that of
 # walk-raw, which came to none, are walk's.
 WIDTH = Recipe(
@@ -65,6 +80,8 @@ WIDTH = Recipe(
         "smoothed-adamw": _walk_anneals(
             optimizer=SmoothedAdamWSettings(langevin_lr=3e-3, smoothing=0.2), epochs=28.0
         ),
+        "walk-preconditioned": _preconditioned(140.0, 0.01),
+        "walk-preconditioned-cold": _preconditioned(75.0, 0.001),
         "walk-posterior": _exploring(15.0, 1 / SAMPLES),
         "walk": _exploring(21.0, 0.01),
         "walk-pac-bayes": _exploring(65.0, SAMPLES**-0.5),
