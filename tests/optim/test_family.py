@@ -9,8 +9,8 @@ from torch.optim import SGD, Adam, AdamW
 
 import widevalley
 from widevalley import LocalEntropy, gradient_point, readout
-from widevalley.optim._displacement import BESIDE
 from widevalley.optim._noise import gaussian, step_key
+from widevalley.optim._part import BESIDE
 
 PAGE = Path(__file__).parents[2] / "docs/family.md"
 ROWS = re.findall(

@@ -16,8 +16,8 @@ from widevalley.gradient_point import (
     Rounding,
     Smoothing,
 )
-from widevalley.optim._displacement import BESIDE
 from widevalley.optim._noise import noise, step_key
+from widevalley.optim._part import BESIDE
 from widevalley.valley.robustness import quantised
 
 POINTS = {

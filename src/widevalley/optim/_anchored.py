@@ -21,18 +21,17 @@ the walker, and while it holds the average, the slot "average" the anchor (where
 
 import math
 from abc import abstractmethod
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._base import State
 from widevalley.optim._communication import Channel
 from widevalley.optim._displacement import Displacement
-from widevalley.optim._held import adopt, hold, show_exactly
-from widevalley.optim._tensors import copy_, free_gathered, state_dtype, views
+from widevalley.optim._held import Shown, adopt, hold, show_exactly
+from widevalley.optim._tensors import copy_, state_dtype, views
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
@@ -46,7 +45,7 @@ MEANS = {
 """Names in the state of what line 6 writes, by noise_free_mean and whether averaging is 1."""
 
 
-class AnchoredOptimizer(CheckedOptimizer):
+class AnchoredOptimizer(Shown):
     """An optimizer whose parameters walk around an anchor that moves every L-th step.
 
     `step` after `eval` without `train` raises RuntimeError: the parameters hold the anchor then.
@@ -111,6 +110,9 @@ class AnchoredOptimizer(CheckedOptimizer):
         """What is added to the walkers for a gradient, of who has a gradient point."""
         kept: Displacement = self.__dict__.setdefault("_displacement", Displacement(self))
         return kept
+
+    def _displace_again(self, p: Tensor, group: Group) -> None:
+        self._displaced().show_again(p, group)
 
     def momentum_of(self, p: Tensor) -> Tensor | None:
         """The walk's momentum of a parameter; None where there is none."""
@@ -203,61 +205,6 @@ class AnchoredOptimizer(CheckedOptimizer):
             copy_([state[name] for state in states], [state["anchor"] for state in states])
         if thermal := views(s["thermal"] for _, s in walked if "thermal" in s):
             torch._foreach_zero_(thermal)
-
-    # --- walker or anchor in the parameters -------------------------------------------------
-
-    def train(self, mode: bool = True) -> None:
-        """Make the parameters hold the walker (the anchor with ``mode=False``); idempotent."""
-        self._show(anchor=not mode)
-
-    def eval(self) -> None:
-        """Make the parameters hold the weights the method stands for; idempotent.
-
-        They are the average where there is a read-out, else the anchor.
-        """
-        self._show(anchor=True, average=True)
-
-    @contextmanager
-    def at_anchor(self) -> Iterator[None]:
-        """Hold the anchor inside the block, and what was held before, bit for bit, after it.
-
-        Evaluate and save the model here.
-        """
-        with self._shown(average=False):
-            yield
-
-    @contextmanager
-    def at_average(self) -> Iterator[None]:
-        """Hold the read-out inside the block, the anchor where there is none; see `at_anchor`."""
-        with self._shown(average=True):
-            yield
-
-    @contextmanager
-    def _shown(self, *, average: bool) -> Iterator[None]:
-        first = self.param_groups[0]
-        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
-        self._show(anchor=True, average=average)
-        try:
-            yield
-        finally:
-            self._show(**before)
-
-    @torch.no_grad()
-    def _show(self, *, anchor: bool, average: bool = False) -> None:
-        changing = []
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state.get(p)
-                if not state or not p.requires_grad or not state["initialized"]:
-                    continue
-                if state["at_anchor"] != anchor or state["at_average"] != average:
-                    changing.append((p, state, group))
-        free_gathered([p for p, _, _ in changing])
-        for p, state, group in changing:
-            hold(p, self._state_of(p, group), anchor=anchor, average=average)
-            if "walker" in state and not anchor and state["displaced"] >= 0:
-                self._displaced().show_again(p, group)
-        self._set_clock(at_anchor=anchor, at_average=average)
 
     # --- state ------------------------------------------------------------------------------
 

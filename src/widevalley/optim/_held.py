@@ -1,9 +1,76 @@
 """Which of its points a parameter holds; all the others are in its state."""
 
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import Tensor
 
-from widevalley.optim._base import State
-from widevalley.optim._tensors import copy_, local_real_view
+from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._tensors import copy_, free_gathered, local_real_view
+from widevalley.optim._validation import Group
+
+
+class Shown(CheckedOptimizer):
+    """An optimizer whose parameters can be made to hold their anchors, and an average of those."""
+
+    @abstractmethod
+    def _displace_again(self, p: Tensor, group: Group) -> None:
+        """Move a parameter that shows its walker to where its gradient was to be taken."""
+
+    def train(self, mode: bool = True) -> None:
+        """Make the parameters hold the walker (the anchor with ``mode=False``); idempotent."""
+        self._show(anchor=not mode)
+
+    def eval(self) -> None:
+        """Make the parameters hold the weights the method stands for; idempotent.
+
+        They are the average where there is a read-out, else the anchor.
+        """
+        self._show(anchor=True, average=True)
+
+    @contextmanager
+    def at_anchor(self) -> Iterator[None]:
+        """Hold the anchor inside the block, and what was held before, bit for bit, after it.
+
+        Evaluate and save the model here.
+        """
+        with self._shown(average=False):
+            yield
+
+    @contextmanager
+    def at_average(self) -> Iterator[None]:
+        """Hold the read-out inside the block, the anchor where there is none; see `at_anchor`."""
+        with self._shown(average=True):
+            yield
+
+    @contextmanager
+    def _shown(self, *, average: bool) -> Iterator[None]:
+        first = self.param_groups[0]
+        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
+        self._show(anchor=True, average=average)
+        try:
+            yield
+        finally:
+            self._show(**before)
+
+    @torch.no_grad()
+    def _show(self, *, anchor: bool, average: bool = False) -> None:
+        changing = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state.get(p)
+                if not state or not p.requires_grad or not state["initialized"]:
+                    continue
+                if state["at_anchor"] != anchor or state["at_average"] != average:
+                    changing.append((p, state, group))
+        free_gathered([p for p, _, _ in changing])
+        for p, state, group in changing:
+            hold(p, self._state_of(p, group), anchor=anchor, average=average)
+            if "walker" in state and not anchor and state["displaced"] >= 0:
+                self._displace_again(p, group)
+        self._set_clock(at_anchor=anchor, at_average=average)
 
 
 def adopt(p: Tensor, state: State) -> None:
