@@ -25,7 +25,7 @@ MEASURES = (
 TESTED = "test_loss", "test_error", "test_ece"
 OURS = (
     *("walk", "walk-automatic", "walk-posterior", "walk-pac-bayes", "walk-raw"),
-    *("walk-preconditioned", "walk-preconditioned-cold"),
+    *("walk-adamw", "walk-preconditioned", "walk-preconditioned-cold"),
     *("smoothed", "smoothed-adamw"),
 )
 AGAINST = "sgd-0.1", "sgd-0.2", "sgd-0.03", "adamw", "entropy-sgd"

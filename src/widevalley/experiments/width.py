@@ -46,8 +46,8 @@ def _exploring(
     return _walk_anneals(optimizer=walk, epochs=epochs)
 
 
-def _preconditioned(epochs: float, temperature: float) -> RunConfig:
-    """A walk of AdamW with pull and noise in the metric of its second moment."""
+def _around_adamw(epochs: float, temperature: float, *, preconditioned: bool = True) -> RunConfig:
+    """A walk of AdamW, with pull and noise in the metric of its second moment or without."""
     walk = LocalEntropyAdamWSettings(
         langevin_lr=3e-3,
         averaging=0.75,
@@ -55,7 +55,7 @@ def _preconditioned(epochs: float, temperature: float) -> RunConfig:
         gamma=0.1,
         gamma_growth=100.0 ** (1 / (epochs * BATCHES / L)) - 1,
         noise_free_mean=True,
-        preconditioned=True,
+        preconditioned=preconditioned,
     )
     return _walk_anneals(optimizer=walk, epochs=epochs)
 
@@ -80,8 +80,9 @@ WIDTH = Recipe(
         "smoothed-adamw": _walk_anneals(
             optimizer=SmoothedAdamWSettings(langevin_lr=3e-3, smoothing=0.2), epochs=28.0
         ),
-        "walk-preconditioned": _preconditioned(140.0, 0.01),
-        "walk-preconditioned-cold": _preconditioned(75.0, 0.001),
+        "walk-adamw": _around_adamw(30.0, 0.01, preconditioned=False),
+        "walk-preconditioned": _around_adamw(140.0, 0.01),
+        "walk-preconditioned-cold": _around_adamw(75.0, 0.001),
         "walk-posterior": _exploring(15.0, 1 / SAMPLES),
         "walk": _exploring(21.0, 0.01),
         "walk-pac-bayes": _exploring(65.0, SAMPLES**-0.5),
