@@ -6,6 +6,7 @@ keep of a parameter stands inside of ours, where checkpoints, distributed ones t
 
 from collections.abc import Mapping
 from copy import deepcopy
+from inspect import Parameter, signature
 from typing import Any, ClassVar
 
 import torch
@@ -214,3 +215,27 @@ def _take(state: State, saved: State) -> None:
     for name, value in saved.items():
         if isinstance(value, Tensor) and state[name].dtype != value.dtype:
             state[name] = value.to(state[name].device)
+
+
+def check_optimizers(inner: Optimizer, outer: Optimizer | None) -> None:
+    """Raise ValueError for what cannot be LocalEntropy's inner and outer optimizer."""
+    for name, optimizer in (("inner", inner), ("outer", outer)):
+        if optimizer is None and name == "outer":
+            continue
+        if not isinstance(optimizer, Optimizer):
+            raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
+        if _needs_a_closure(optimizer):
+            raise ValueError(f"{name} must step without a closure, got {type(optimizer).__name__}")
+    if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
+        raise ValueError("inner and outer must be two optimizers over the same parameters")
+
+
+def _needs_a_closure(optimizer: Optimizer) -> bool:
+    """Whether step() cannot be called without arguments, as LBFGS's."""
+    given = signature(type(optimizer).step).parameters.values()
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return any(a.default is Parameter.empty and a.kind in kinds for a in list(given)[1:])
+
+
+def _by_group(optimizer: Optimizer) -> list[set[Tensor]]:
+    return [set(group["params"]) for group in optimizer.param_groups]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from inspect import Parameter, signature
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -19,7 +18,7 @@ from widevalley.optim._algorithm import (
 )
 from widevalley.optim._anchored import MEANS, mean_of, scope
 from widevalley.optim._base import State, own_arguments, parameters_of
-from widevalley.optim._nested import NestedOptimizers
+from widevalley.optim._nested import NestedOptimizers, check_optimizers
 from widevalley.optim._noise import WORD, noise, step_key
 from widevalley.optim._preconditioned import (
     check_keeps_a_second_moment,
@@ -120,15 +119,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         own = own_arguments(locals())
         for name in ("inner", "outer", *(() if outer is None else OUTER)):
             del own[name]
-        for name, optimizer in (("inner", inner), ("outer", outer)):
-            if not isinstance(optimizer, Optimizer) and not (name == "outer" and outer is None):
-                raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
-            if optimizer is not None and _needs_a_closure(optimizer):
-                raise ValueError(
-                    f"{name} must step without a closure, got {type(optimizer).__name__}"
-                )
-        if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
-            raise ValueError("inner and outer must be two optimizers over the same parameters")
+        check_optimizers(inner, outer)
         if preconditioned:
             check_keeps_a_second_moment(inner)
         super().__init__(inner, outer, own)
@@ -247,17 +238,6 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         super().train(mode)
         if mode and hasattr(self.inner, "train"):
             self.inner.train()
-
-
-def _needs_a_closure(optimizer: Optimizer) -> bool:
-    """Whether step() cannot be called without arguments, as LBFGS's."""
-    given = signature(type(optimizer).step).parameters.values()
-    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return any(a.default is Parameter.empty and a.kind in kinds for a in list(given)[1:])
-
-
-def _by_group(optimizer: Optimizer) -> list[set[Tensor]]:
-    return [set(group["params"]) for group in optimizer.param_groups]
 
 
 @contextmanager
