@@ -8,22 +8,24 @@ from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
 from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
 from widevalley.training.interrupt import Interrupted
+from widevalley.training.local_entropies import (
+    HardenedAdamWSettings,
+    LocalEntropyAdamWAverageSettings,
+    LocalEntropyAdamWSettings,
+    LocalEntropyMuonAverageSettings,
+    LocalEntropyMuonSettings,
+    RoundedAdamWSettings,
+    SmoothedAdamWSettings,
+)
 from widevalley.training.loop import Loop
 from widevalley.training.metrics import Metric, metric_of, result_of, split_of
 from widevalley.training.optimizers import (
     AdamSettings,
     EntropyAdamSettings,
     EntropySGDSettings,
-    HardenedAdamWSettings,
-    LocalEntropyAdamWAverageSettings,
-    LocalEntropyAdamWSettings,
-    LocalEntropyMuonAverageSettings,
-    LocalEntropyMuonSettings,
     OptimizerSettings,
-    RoundedAdamWSettings,
     SGDSettings,
     SGLDSettings,
-    SmoothedAdamWSettings,
 )
 from widevalley.training.peers import (
     AdamWAverageSettings,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import nn
 from torch.optim import Optimizer
+
+from widevalley.optim import gradient_point
 
 
 class Settings(ABC):
@@ -28,3 +31,33 @@ class Settings(ABC):
         """Set the rates of the next step: those at the start times what the schedules say."""
         for group in optimizer.param_groups:
             group["lr"] = self.lr * factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkSettings(Settings):
+    """What every walk around an anchor has."""
+
+    langevin_steps: int = 20
+    """L, gradient evaluations in a walk (one anchor update each)."""
+    noise_free_mean: bool = False
+    """Average the walk less what its noise alone would have made of it."""
+    readout: float | None = None
+    """Decay of an average of anchors that survives the walks and is evaluated, in [0, 1)."""
+    smoothing: float = 0.0
+    """Spread of the noise around the walker that the gradient is taken at, in root mean squares of
+    a row; 0 takes it at the walker."""
+    smoothing_start: int = 0
+    """Gradients at the beginning of a run that are taken at the walker all the same."""
+    rounding: int = 0
+    """Bits to which weights are rounded for each gradient, as they are to be in the end; 0 leaves
+    them."""
+    rounding_start: int = 0
+    """Gradients at the beginning of a run for which they are left all the same."""
+
+    def gradient_point(self) -> gradient_point.GradientPoint | None:
+        """Where the gradient is taken; None at the walker."""
+        if self.rounding:
+            return gradient_point.Rounding(self.rounding, start=self.rounding_start)
+        if self.smoothing:
+            return gradient_point.Smoothing(self.smoothing, start=self.smoothing_start)
+        return None
