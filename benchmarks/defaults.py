@@ -26,6 +26,7 @@ from widevalley.training import AdamWSettings, LocalEntropyAdamWSettings, Optimi
 
 CPU = torch.device("cpu")
 CHOOSE = "digits", "mnist-1000", "small-gpt"
+CHOSEN = "outer .7/.3"
 SHOW = "mnist-noise", "lenet", "small-gpt-constant"
 CHOOSING, SHOWING = (11, 12, 13), (21, 22, 23, 24, 25)
 """Seeds that no tournament has seen."""
