@@ -58,9 +58,39 @@ def by_zero(rank, build, **settings):
 
 
 @every_class
-def test_zero_redundancy_needs_a_worker_a_rank(build):
-    with pytest.raises(ValueError, match="worker must be .*ZeroRedundancyOptimizer.*got 0"):
-        by_zero(1, build, noise=0.1)
+def test_zero_redundancy_draws_the_noise_of_one_process(build):
+    """A rank's parameters have the places that they have among all, also of groups added later."""
+    settings = {"noise": 0.1, "seed": 3}
+
+    def zeros():
+        return [nn.Parameter(torch.zeros(COUNT)) for _ in range(5)]
+
+    def stepped(params, optimizer):
+        optimizer.add_param_group({"params": params[3:]})
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+        return [p.detach().clone() for group in optimizer.param_groups for p in group["params"]]
+
+    params = zeros()
+    whole = stepped(params, build(params[:3], **settings))
+    assert independent(whole[0], whole[1])
+    held = 0
+    for rank in range(2):
+        with as_rank(rank):
+            params = zeros()
+            optimizer = ZeroRedundancyOptimizer(params[:3], build, **settings)
+            stepped(params, optimizer)
+            mine = {p for group in optimizer.optim.param_groups for p in group["params"]}
+        for p, expected in zip(params, whole):
+            expected = expected if p in mine else torch.zeros_like(p)
+            torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-6)
+        held += len(mine)
+    assert held == len(whole)
+
+
+@every_class
+def test_zero_redundancy_may_have_a_worker_a_rank(build):
     own = [by_zero(rank, build, noise=0.1, worker=rank) for rank in range(2)]
     assert independent(*own)
 

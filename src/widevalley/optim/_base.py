@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict
 
-from widevalley.optim._repeated_noise import backward, check_parts, made_by_zero
+from widevalley.optim._repeated_noise import all_under_zero, backward, check_parts
 from widevalley.optim._tensors import check_parameter, first_elements
 from widevalley.optim._validation import (
     A_FUNCTION,
@@ -37,7 +37,7 @@ class CheckedOptimizer(Optimizer, ABC):
     def __init__(self, params: ParamsT, defaults: Group) -> None:
         check_group(defaults)
         self._own = frozenset((*defaults, "lr"))
-        self._by_zero = made_by_zero()
+        self._of_all = list[Tensor]()
         super().__init__(params, {**defaults, **self._clock})
 
     @abstractmethod
@@ -91,7 +91,7 @@ class CheckedOptimizer(Optimizer, ABC):
             if changed:
                 self._check_shared(group)
                 self._settings_changed(group)
-                check_parts(group, by_zero=self._by_zero)
+                check_parts(group)
             if (task := torch._C._current_graph_task_id()) != -1:
                 backward.check(task, self, group)
             if float(group["lr"]) != 0:
@@ -135,6 +135,7 @@ class CheckedOptimizer(Optimizer, ABC):
             p = entry[1] if isinstance(entry, tuple) else entry
             self._check_parameter(p, group, f"parameter {i}")
         super().add_param_group(param_group)
+        self._of_all = all_under_zero() or self._of_all
         # state is there from the start, for distributed checkpoints take its names from it
         with torch.no_grad():
             for p in self.param_groups[-1]["params"]:
@@ -151,7 +152,7 @@ class CheckedOptimizer(Optimizer, ABC):
 
     def _first_elements(self) -> dict[Tensor, int]:
         """The number of each parameter's first element among those of all."""
-        params = parameters_of(self)
+        params = self._of_all or parameters_of(self)
         known: dict[Tensor, int] = self.__dict__.get("_known_first", {})
         if len(known) != len(params) or not all(map(is_, known, params)):
             known = self.__dict__["_known_first"] = first_elements(params)
@@ -260,7 +261,7 @@ class CheckedOptimizer(Optimizer, ABC):
                         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_own": self._own, "_by_zero": self._by_zero}
+        return {**super().__getstate__(), "_own": self._own, "_of_all": self._of_all}
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
         """What a checkpoint must hold of each parameter of a group."""

@@ -1,41 +1,38 @@
 """Where several optimizers hold parts of one model, and would draw the same noise for them.
 
 Noise is keyed by a parameter's place among those of its optimizer. That is right for one optimizer,
-for replicas, and for DTensors, which know what part of a parameter they are. Elsewhere the noise
-would be repeated without a word, and so is refused unless seed or worker tell the parts apart.
+for replicas, and for DTensors, which know what part of a parameter they are; the parts that
+ZeroRedundancyOptimizer makes have the places of the whole. Elsewhere the noise would be repeated
+without a word, and so is refused unless seed or worker tell the parts apart.
 """
 
 import sys
 from typing import Any
 
-import torch
+from torch import Tensor
 
 from widevalley.optim._validation import Group
 
 _ZERO = "torch.distributed.optim.zero_redundancy_optimizer"
 
 
-def made_by_zero() -> bool:
-    """Whether the optimizer that is being made is that of one rank's parameters."""
+def all_under_zero() -> list[Tensor]:
+    """All ranks' parameters, where the optimizer that is being made is for one rank's; else none.
+
+    ZeroRedundancyOptimizer tells the optimizers that it makes nothing of the others.
+    """
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
         if frame.f_globals.get("__name__") == _ZERO:
-            return True
-    return False
+            groups = frame.f_locals["self"].param_groups
+            return [p for group in groups for p in group["params"]]
+    return []
 
 
-def check_parts(group: Group, *, by_zero: bool) -> None:
+def check_parts(group: Group) -> None:
     """Raise ValueError where what this process holds would have the noise of another's."""
-    if not group["noise"]:
-        return
-    rank = torch.distributed.get_rank() if by_zero else 0
-    if by_zero and group["worker"] != rank:
-        raise ValueError(
-            f"worker must be the rank, {rank}, under ZeroRedundancyOptimizer, whose ranks would "
-            f"repeat each other's noise; got {group['worker']!r}"
-        )
-    if any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
+    if group["noise"] and any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
         raise ValueError(
             "noise must be 0 under FullyShardedDataParallel, whose shards do not know their place "
             "in a parameter and would repeat each other's noise; fully_shard's do; "
