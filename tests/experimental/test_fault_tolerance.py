@@ -1,0 +1,129 @@
+"""Local walks on torchft's manager, with its real lighthouse and three real processes."""
+
+import os
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.optim.problems import backward, close, mlp, weights
+from tests.optim.processes import run
+from widevalley import EntropySGD, LocalEntropy
+from widevalley.experimental.fault_tolerance import Managed
+from widevalley.workers import BFloat16, Workers
+
+pytestmark = pytest.mark.slow
+WORLD, L, WALKS, LOST = 3, 4, 5, 10
+LR = 0.3
+
+
+def test_settings_that_the_manager_cannot_serve_are_refused():
+    for workers in (
+        Workers(Managed(None, 0), delay=1),
+        Workers(Managed(None, 0), fragments=2),
+        Workers(Managed(None, 0), compression=BFloat16()),
+    ):
+        with pytest.raises(ValueError, match=r"must be Managed\(…\) alone"):
+            EntropySGD(mlp().parameters(), process_group=workers)
+
+
+# --- a worker is lost ---------------------------------------------------------------------------
+
+
+def walks(rank, world, lighthouse):
+    """Worker 1 is killed amid its third walk."""
+    from torchft import Manager, ProcessGroupGloo
+
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    manager = Manager(
+        ProcessGroupGloo(timeout=timedelta(seconds=30)),
+        None,
+        None,
+        min_replica_size=1,
+        rank=0,
+        world_size=1,
+        store_addr="localhost",
+        store_port=store.port,
+        lighthouse_addr=lighthouse,
+        replica_id=f"worker{rank}",
+        hostname="localhost",
+    )
+    dist.barrier()  # the lighthouse has heard of all
+    model, found = mlp(dtype=torch.float64, seed=rank), []
+    optimizer = LocalEntropy(
+        torch.optim.SGD(model.parameters(), lr=LR),
+        langevin_steps=L,
+        averaging=1.0,
+        outer_lr=0.7,
+        outer_momentum=0.9,
+        process_group=Managed(manager, rank),
+    )
+    found.append((optimizer.workers.size, weights(model)))
+    for step in range(L * WALKS):
+        if rank == 1 and step == LOST:
+            os._exit(9)
+        backward(model, 1000 * rank + step)
+        optimizer.step()
+        if optimizer.param_groups[0]["inner_step"] == 0:
+            with optimizer.at_anchor():
+                found.append((optimizer.workers.size, weights(model)))
+    sent = optimizer.workers.bytes_sent
+    manager.shutdown(wait=False)
+    return found, sent
+
+
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory):
+    coordination = pytest.importorskip("torchft.coordination", reason="torchft is not installed")
+    lighthouse = coordination.LighthouseServer(
+        bind="[::]:0", min_replicas=2, join_timeout_ms=2000, heartbeat_timeout_ms=2000
+    )
+    try:
+        folder = tmp_path_factory.mktemp("managed") / "run"
+        found = run(walks, WORLD, folder, lighthouse.address(), dies=[1])
+    finally:
+        lighthouse.shutdown()
+    for result in found:
+        if isinstance(result, Exception):
+            raise result
+    return found
+
+
+def emulated():
+    """DiLoCo in one process, among whom there is: the anchor at the end of each walk."""
+    anchor = weights(mlp(dtype=torch.float64))
+    b, found = [torch.zeros_like(x) for x in anchor], [anchor]
+    for walk in range(WALKS):
+        there = [0, 1, 2] if (walk + 1) * L <= LOST else [0, 2]
+        ends = []
+        for worker in there:
+            model = mlp(dtype=torch.float64)
+            model.load_state_dict(dict(zip(model.state_dict(), anchor)))
+            for step in range(walk * L, (walk + 1) * L):
+                backward(model, 1000 * worker + step)
+                with torch.no_grad():
+                    for p in model.parameters():
+                        p -= LR * p.grad
+            ends.append(weights(model))
+        s = [x - sum(own) / len(there) for x, *own in zip(anchor, *ends)]
+        b = [0.9 * m + d for m, d in zip(b, s)]
+        anchor = [x - 0.7 * (d + 0.9 * m) for x, d, m in zip(anchor, s, b)]
+        found.append(anchor)
+    return found
+
+
+def test_a_lost_worker_does_not_stop_the_others(lost):
+    assert lost[1] is None
+    for rank in (0, 2):
+        sizes, anchors = zip(*lost[rank][0])
+        assert sizes == (3, 3, 3, 2, 2, 2)
+        for ours, theirs in zip(anchors, emulated()):
+            assert close(ours, theirs, 1e-12)
+
+
+def test_bytes_are_those_of_whoever_was_there(lost):
+    """Three all-reduces among three, three among two, and one that failed."""
+    whole = 8 * sum(p.numel() for p in mlp().parameters())
+    ring = [2 * whole * (n - 1) // n for n in (3, 3, 3, 2, 2, 2)]
+    assert lost[0][1] in (sum(ring), sum(ring) + ring[0])
