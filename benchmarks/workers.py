@@ -15,7 +15,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW, Optimizer
 
@@ -92,7 +93,7 @@ class Job:
 # --- one run, in each of the processes ----------------------------------------------------------
 
 
-def train(job: Job, load: Callable[[], Any]) -> dict[str, Any]:
+def train(job: Job, data: Any) -> dict[str, Any]:
     """Train, and return what the run came to (rank 0 alone judges it)."""
     problem, row, contest = PROBLEMS[job.task], ROWS[job.row], CONTESTS[job.task]
     rank, n = dist.get_rank(), dist.get_world_size()
@@ -100,9 +101,10 @@ def train(job: Job, load: Callable[[], Any]) -> dict[str, Any]:
         contest.config, seed=job.seed, holdout=contest.holdout if job.tuning else 0, threads=1
     )
     torch.manual_seed(job.seed)
-    model = contest.recipe.task.build(config).to(memory_format=torch.channels_last)
+    model = contest.recipe.task.build(config)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     torch.manual_seed((job.seed << 16) + rank)  # dropout
-    feed = contest.recipe.task.feed(load(), config, torch.device("cpu"))
+    feed = contest.recipe.task.feed(data, config, torch.device("cpu"))
     steps = job.steps or problem.gradients // n
     replica, optimizer, channel = connected(model, problem, row, job.outer, steps)
     epoch, begun = -1, time.perf_counter()
@@ -112,7 +114,7 @@ def train(job: Job, load: Callable[[], Any]) -> dict[str, Any]:
             feed.begin(model, epoch := now)
         optimizer.zero_grad()
         loss, _ = feed.loss(replica, k, ())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if config.clip:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         for group in optimizer.param_groups:
@@ -147,7 +149,7 @@ def connected(
     inner: Optimizer = AdamW(
         model.parameters(), lr=problem.lr, weight_decay=problem.weight_decay, fused=True
     )
-    group = dist.group.WORLD
+    group: Any = dist.group.WORLD
     if not row.walk:
         if dist.get_world_size() == 1:
             return model, inner, None
@@ -179,7 +181,7 @@ def connected(
     return model, optimizer, optimizer.workers
 
 
-def averaged(channel: Channel, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def averaged(channel: Channel, bucket: Any) -> torch.futures.Future[torch.Tensor]:
     """DDP's gradients, averaged through the counter that walks are averaged through."""
     mean = channel.mean([bucket.buffer()])
     future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
@@ -196,7 +198,7 @@ def process(rank: int, world: int, store: str, jobs: list[Job]) -> None:
     for job in jobs:
         if job.task not in data:
             data[job.task] = CONTESTS[job.task].recipe.task.load()
-        found = train(job, lambda: data[job.task])
+        found = train(job, data[job.task])
         if rank == 0:
             job.file.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(job.file) as out:
@@ -237,12 +239,12 @@ def all_runs(to: Path, task: str, n: int, seeds: Iterable[int]) -> list[Job]:
     ]
 
 
-def spawn(n: int, jobs: list[Job]) -> None:
+def start(n: int, jobs: list[Job]) -> None:
     """Start n processes for the jobs that are not done yet."""
     left = [job for job in jobs if not job.file.exists()]
     if left:
         with tempfile.TemporaryDirectory() as folder:
-            torch.multiprocessing.spawn(process, (n, f"file://{folder}/store", left), n)
+            spawn(process, (n, f"file://{folder}/store", left), n)  # type: ignore[no-untyped-call]
 
 
 def main() -> None:
@@ -254,11 +256,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     given = parser.parse_args()
     if given.verb == "tune":
-        spawn(4, tuning(given.to, given.tasks))
+        start(4, tuning(given.to, given.tasks))
         return
     for task in given.tasks:
         for n in given.workers:
-            spawn(n, all_runs(given.to, task, n, given.seeds))
+            start(n, all_runs(given.to, task, n, given.seeds))
 
 
 if __name__ == "__main__":
