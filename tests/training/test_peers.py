@@ -12,8 +12,8 @@ from widevalley.models import DigitsMLP
 from widevalley.training import OptimizerSettings, RunConfig, run
 from widevalley.training.evaluation import evaluation_weights
 from widevalley.training.hardware import resolve
-from widevalley.training.loop import Loop
 from widevalley.training.local_entropies import LocalEntropyAdamWSettings, LocalEntropySettings
+from widevalley.training.loop import Loop
 from widevalley.training.peers import (
     AdamWAverageSettings,
     AdamWSettings,
