@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import widevalley
 from widevalley.cli.flatness_verb import MeasureFlatness
@@ -18,7 +19,14 @@ from widevalley.cli.training_verbs import Compare, Sweep, Train
 from widevalley.cli.verb import UsageError, Verb, parse_verb
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
-from widevalley.training import Diverged, Interrupted, RunBusy
+from widevalley.training import (
+    Diverged,
+    FirstFailed,
+    Interrupted,
+    RunBusy,
+    WorkerFailed,
+    launched_here,
+)
 from widevalley.valley.hessian import SpectrumError
 
 VERBS: tuple[type[Verb], ...] = (
@@ -37,13 +45,23 @@ VERBS: tuple[type[Verb], ...] = (
     CheckTheory,
 )
 
-FAILURES = (DataUnavailable, Diverged, Incomplete, MemoryError, RunBusy, SpectrumError)
+FAILURES = (
+    DataUnavailable,
+    Diverged,
+    Incomplete,
+    MemoryError,
+    RunBusy,
+    SpectrumError,
+    WorkerFailed,
+)
 """What can fail though the command was right."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 failed, 2 misused, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if int(os.environ.get("RANK", "0")):  # the first of several workers speaks for all
+        sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for good
     try:
         _run(arguments)
         sys.stdout.flush()
@@ -51,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except BrokenPipeError:  # whoever read the output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except FirstFailed:
         return 1
     except FAILURES as error:
         return _fail(error, 1)
@@ -62,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(error, 130)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
+    except Exception as error:
+        _note(error)
+        raise
     return 0
 
 
@@ -82,6 +105,18 @@ def _run(arguments: list[str]) -> None:
 
 
 def _fail(message: object, code: int) -> int:
+    if isinstance(message, Exception) and code != 130:
+        _note(message)
+        if launched_here():
+            return code  # who launched the workers says it, once for all
     # One line, though messages of other libraries may have several.
     print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
     return code
+
+
+def _note(error: Exception) -> None:
+    """Leave an error where what started this process as one of several workers looks for it."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)

@@ -25,7 +25,7 @@ from widevalley.cli.verb import (
 )
 from widevalley.experiments import RECIPES, Recipe
 from widevalley.report import Group, group_runs, rich_table, run_cells, trial_table, write_report
-from widevalley.training import RunConfig
+from widevalley.training import RunConfig, started
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +107,15 @@ class Train(OfRecipe):
 
     def run(self) -> None:
         """Train, then show the results."""
-        recipe = RECIPES[self.recipe]
-        runs = [(self.run_name, one) for one in experiments.seeds_of(self.config, self.seeds)]
+        recipe, config = RECIPES[self.recipe], self.config
+        if started() == 1 and config.workers > 1:
+            from widevalley.cli.launch import launch
+
+            launch(config.workers)
+            return
+        if config.workers == 1:  # under torchrun it need not be said
+            config = replace(config, workers=started())
+        runs = [(self.run_name, one) for one in experiments.seeds_of(config, self.seeds)]
         folders = experiments.train(recipe, runs, self.runs, command=command())
         _show(group_runs(folders), recipe)
         print("\n".join(f"run folder: {folder.path}" for folder in folders))

@@ -44,8 +44,16 @@ from widevalley.training.ranges import Range, check_ranges
 from widevalley.training.runner import Diverged, restore, run
 from widevalley.training.sequences import Characters, Words
 from widevalley.training.task import Task
+from widevalley.training.workers import (
+    RUN_ID,
+    FirstFailed,
+    WorkerFailed,
+    launched_here,
+    started,
+)
 
 __all__ = [
+    "RUN_ID",
     "AdamSettings",
     "AdamWAverageSettings",
     "AdamWSettings",
@@ -58,6 +66,7 @@ __all__ = [
     "EntropySGDSettings",
     "EntropySGLDSettings",
     "Feed",
+    "FirstFailed",
     "HardenedAdamWSettings",
     "Interrupted",
     "LocalEntropyAdamWAverageSettings",
@@ -89,11 +98,14 @@ __all__ = [
     "SmoothedAdamWSettings",
     "Task",
     "Words",
+    "WorkerFailed",
     "check_ranges",
     "environment_facts",
+    "launched_here",
     "metric_of",
     "restore",
     "result_of",
     "run",
     "split_of",
+    "started",
 ]

@@ -56,7 +56,7 @@ class Classification(Feed):
         """Cross-entropy of a batch."""
         inputs, targets = self.splits["train_set"]
         size = self._config.batch_size
-        chosen = self._order[k * size : (k + 1) * size]
+        chosen = self._order[k * size : (k + 1) * size][self.share]
         return functional.cross_entropy(model(inputs[chosen]), targets[chosen]), ()
 
     def statistics(self, model: nn.Module) -> AbstractContextManager[None]:

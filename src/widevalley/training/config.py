@@ -11,6 +11,7 @@ from widevalley.training.ranges import Range, check_ranges
 RateSchedule = Literal["constant", "cosine", "linear", "inverse-power", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
+Sync = Literal["walk", "step"]
 
 NO_LONGER = {"momentum_on_all": False, "scale_by_gamma": False, "convention": "paper"}
 """Settings of an optimizer that older runs name, each at the value that is now the only one."""
@@ -18,7 +19,7 @@ NO_LONGER = {"momentum_on_all": False, "scale_by_gamma": False, "convention": "p
 
 RANGES: tuple[Range, ...] = (
     ("above 0", ("epochs", "evaluate_every"), lambda v: v > 0),
-    ("at least 1", ("batch_size", "window"), lambda v: v >= 1),
+    ("at least 1", ("batch_size", "window", "workers"), lambda v: v >= 1),
     (
         "at least 0",
         (
@@ -83,9 +84,24 @@ class RunConfig:
     """float32 throughout, or bfloat16 autocast; auto takes what is faster for the recipe here."""
     threads: int = 0
     """Threads on the processor; 0 leaves it to torch."""
+    workers: int = 1
+    """Processes that train the run together, each on its share of every batch; may change when a
+    run goes on."""
+    sync: Sync = "walk"
+    """What workers average: walk, the means of their walks, each at its end; step, every
+    gradient, as data-parallel training does."""
 
     def __post_init__(self) -> None:
         check_ranges(self, RANGES)
+        if self.batch_size % self.workers:
+            raise ValueError(
+                f"batch_size={self.batch_size}: must be a multiple of workers, {self.workers}, "
+                "which share it"
+            )
+        if self.workers > 1 and self.sync == "walk" and not self.optimizer.walks:
+            raise ValueError(
+                f"sync=walk: must be step for {self.optimizer.name}, which does not walk"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested values for JSON, the optimizer's name among its settings."""

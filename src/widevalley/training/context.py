@@ -69,7 +69,7 @@ class CharacterWindows(Feed):
     def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
         """Mean cross-entropy of the tokens of a batch of windows."""
         size = self._config.batch_size
-        windows = self._windows[self._order[k * size : (k + 1) * size]]
+        windows = self._windows[self._order[k * size : (k + 1) * size][self.share]]
         logits = model(windows[:, :-1])
         return functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten()), ()
 

@@ -36,6 +36,8 @@ class Feed(ABC):
     """The split that is evaluated while training."""
     final_splits: tuple[str, ...]
     """The splits that are evaluated in the end, beside the training set."""
+    share = slice(None)
+    """Of a batch's samples those that gradients are taken of here: each worker has its own."""
 
     @abstractmethod
     def __init__(self, data: Any, config: RunConfig, device: torch.device) -> None: ...
@@ -69,9 +71,13 @@ class Feed(ABC):
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """A generator that is a function of seed and epoch alone."""
+    return torch.Generator().manual_seed(key_of(seed, epoch))
+
+
+def key_of(*numbers: int) -> int:
+    """A seed for torch of a few whole numbers."""
     # Hashed, so that neighbouring seeds and epochs share nothing; torch takes 63 bits.
-    key = np.random.SeedSequence((seed, epoch))
-    return torch.Generator().manual_seed(int(key.generate_state(1, np.uint64)[0]) >> 1)
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
 def check_no_holdout(config: RunConfig) -> None:

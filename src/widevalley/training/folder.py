@@ -23,8 +23,8 @@ from widevalley.training import checkpoint
 
 Record = dict[str, Any]
 
-MAY_CHANGE = frozenset({"checkpoint_every", "evaluate_every"})
-"""Settings that do not decide the outcome of a run."""
+MAY_CHANGE = frozenset({"checkpoint_every", "evaluate_every", "workers"})
+"""Settings that do not decide the outcome of a run, and how many share what is left of it."""
 
 OLDER_DEFAULTS: dict[str, Any] = {
     "walk_schedule": "constant",
@@ -33,6 +33,7 @@ OLDER_DEFAULTS: dict[str, Any] = {
     "schedule_every": 0.0,
     "clip": 0.0,
     "window": 35,
+    "sync": "walk",
 }
 """Settings that older runs do not name; what is here is what they did."""
 

@@ -38,5 +38,5 @@ def resolve(config: RunConfig, *, prefers_bf16: bool) -> RunConfig:
         else:
             fast = torch.cpu._is_avx512_bf16_supported()
         precision = "bf16-mixed" if prefers_bf16 and fast else "32-true"
-    threads = config.threads or torch.get_num_threads()
+    threads = config.threads or max(1, torch.get_num_threads() // config.workers)
     return replace(config, device=device, precision=precision, threads=threads)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
@@ -47,7 +48,9 @@ class LocalEntropySettings(WalkSettings):
     def inner(self, model: nn.Module) -> Optimizer:
         """The walk's optimizer."""
 
-    def build(self, model: nn.Module, seed: int) -> Optimizer:
+    def build(
+        self, model: nn.Module, seed: int, process_group: dist.ProcessGroup | None = None
+    ) -> Optimizer:
         """Make a LocalEntropy whose noise is keyed by `seed`."""
         return LocalEntropy(
             self.inner(model),
@@ -64,6 +67,7 @@ class LocalEntropySettings(WalkSettings):
             preconditioned=self.preconditioned,
             reset_inner=self.reset_inner,
             seed=seed,
+            process_group=process_group,
         )
 
     def set_rates(self, optimizer: Optimizer, factor: float, walk_factor: float) -> None:

@@ -11,13 +11,17 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from widevalley.training.config import RunConfig
 from widevalley.training.evaluation import evaluation_weights
-from widevalley.training.feed import Carried
+from widevalley.training.feed import Carried, key_of
 from widevalley.training.schedules import rate_factor, total_gradients
+from widevalley.training.settings import WalkSettings
 from widevalley.training.task import Task
+from widevalley.training.workers import Workers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -30,17 +34,19 @@ class Loop:
     initial weights and dropout.
     """
 
-    def __init__(self, task: Task, config: RunConfig) -> None:
+    def __init__(self, task: Task, config: RunConfig, workers: Workers | None = None) -> None:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.config = config
+        self.workers = workers or Workers()
         self.fabric = _fabric(config)
         # Before the data are loaded, so that a bad setting of the optimizer is refused at once;
         # built on the CPU, whose generator gives the same weights whatever the device.
         model: nn.Module = self.fabric.to_device(task.build(config))
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = config.optimizer.build(self.model, config.seed)
+        self.optimizer = self._optimizer()
         self.feed = task.feed(task.load(), config, self.fabric.device)
+        self.feed.share = slice(self.workers.rank, None, self.workers.count)
         self.batches = self.feed.batches
         self.per_step = config.optimizer.gradients_per_step
         self.total = total_gradients(config, self.batches) // self.per_step * self.per_step
@@ -51,6 +57,18 @@ class Loop:
         self.loss_steps = 0
         self.carried: Carried = ()
         """What the last batch hands to the next."""
+
+    def _optimizer(self) -> Optimizer:
+        settings, seed = self.config.optimizer, self.config.seed
+        if self.workers.count == 1 or self.config.sync == "step":
+            return settings.build(self.model, seed)
+        assert isinstance(settings, WalkSettings)
+        return settings.build(self.model, seed, dist.group.WORLD)
+
+    @property
+    def between_walks(self) -> bool:
+        """Whether all workers are at one point, from which any number of them could go on."""
+        return not self.optimizer.param_groups[0].get("inner_step")
 
     @property
     def epoch(self) -> float:
@@ -91,10 +109,15 @@ class Loop:
 
     def _gradient(self, k: int, initial: Carried) -> Tensor:
         """Put the gradient of batch `k` into the parameters; returns its loss."""
+        together = self.workers.count > 1
+        if together:  # else dropout would be the same everywhere
+            torch.manual_seed(key_of(self.config.seed, self.workers.rank, self.gradients))
         self.optimizer.zero_grad()
         with self.fabric.autocast():
             loss, self.carried = self.feed.loss(self.model, k, initial)
         loss.backward()  # type: ignore[no-untyped-call]
+        if together and self.config.sync == "step":
+            self.workers.average_gradients(self.model.parameters())
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         return loss.detach()

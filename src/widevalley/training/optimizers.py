@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
@@ -78,9 +79,12 @@ class EntropySGDSettings(LangevinSettings):
     weight_decay: float = 0.0
     """L2 penalty, part of the loss the walk sees."""
 
-    def build(self, model: nn.Module, seed: int) -> Optimizer:
+    def build(
+        self, model: nn.Module, seed: int, process_group: dist.ProcessGroup | None = None
+    ) -> Optimizer:
         """Make an EntropySGD whose noise is keyed by `seed`."""
-        return EntropySGD(model.parameters(), **self.arguments(), seed=seed)
+        own = self.arguments() | {"process_group": process_group}
+        return EntropySGD(model.parameters(), **own, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +104,12 @@ class EntropyAdamSettings(LangevinSettings):
     langevin_betas: tuple[float, float] | None = None
     """Where given, the walk is Adam's, with this memory of the two moments."""
 
-    def build(self, model: nn.Module, seed: int) -> Optimizer:
+    def build(
+        self, model: nn.Module, seed: int, process_group: dist.ProcessGroup | None = None
+    ) -> Optimizer:
         """Make an EntropyAdam whose noise is keyed by `seed`."""
-        return EntropyAdam(model.parameters(), **self.arguments(), seed=seed)
+        own = self.arguments() | {"process_group": process_group}
+        return EntropyAdam(model.parameters(), **own, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

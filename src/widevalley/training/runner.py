@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from widevalley.training.loop import Loop
 from widevalley.training.memory import peak_bytes, reset_peak, tensor_bytes
 from widevalley.training.progress import RunProgress
 from widevalley.training.task import Task
+from widevalley.training.workers import Workers
 
 TICK = 0.1
 """Seconds between looks at the clock for progress and checkpoints."""
@@ -47,22 +49,35 @@ def run(
         Diverged: a loss or weight became NaN or infinite; the last good checkpoint stays.
         Interrupted: Ctrl-C; a checkpoint has been written.
     """
+    workers = Workers.join(config.workers)
+    config, settings, finished = workers.first(lambda: _prepared(task, config, RunFolder(path)))
     folder = RunFolder(path)
-    if folder.begun:
-        config = as_begun(config, folder.config)
-    # A finished run is compared as it was begun, also on a machine that has no such device.
-    if not folder.finished:
-        config = resolve(config, prefers_bf16=task.prefers_bf16)
-    settings = {"recipe": task.name, **config.as_dict()}
-    folder.check(settings)
-    if not folder.finished:
-        loop = Loop(task, config)  # before the folder: bad settings leave nothing on disk
-        with folder.locked(), InterruptFlag() as interrupt:
-            folder.start(settings, {**environment_facts(loop.fabric.device), "command": command})
-            _Run(loop, config, folder, progress or RunProgress()).train(interrupt)
+    if not finished:
+        loop = Loop(task, config, workers)  # before the folder: bad settings leave nothing on disk
+        mine = workers.folder(folder)
+        with ExitStack() as held, InterruptFlag() as interrupt:
+            facts = {**environment_facts(loop.fabric.device), "command": command}
+            workers.first(lambda: held.enter_context(folder.locked()))
+            workers.first(lambda: folder.start(settings, facts))
+            _Run(loop, config, mine, progress or RunProgress()).train(interrupt)
         if interrupt.raised:  # amid the last evaluation; what comes after this run must not begin
             raise Interrupted(f"stopped with this run at its end ({path})")
     return folder
+
+
+def _prepared(
+    task: Task, config: RunConfig, folder: RunFolder
+) -> tuple[RunConfig, dict[str, Any], bool]:
+    """The settings of a run as it goes on or begins, as its folder has them, whether it is done."""
+    finished = folder.finished
+    if folder.begun:
+        config = as_begun(config, folder.config)
+    # A finished run is compared as it was begun, also on a machine that has no such device.
+    if not finished:
+        config = resolve(config, prefers_bf16=task.prefers_bf16)
+    settings = {"recipe": task.name, **config.as_dict()}
+    folder.check(settings)
+    return config, settings, finished
 
 
 def restore(folder: RunFolder, task: Task) -> Loop:
@@ -70,7 +85,7 @@ def restore(folder: RunFolder, task: Task) -> Loop:
 
     Raises FileNotFoundError where the folder has no checkpoint.
     """
-    config = replace(RunConfig.from_dict(folder.config), device="auto")
+    config = replace(RunConfig.from_dict(folder.config), device="auto", workers=1)
     loop = Loop(task, resolve(config, prefers_bf16=task.prefers_bf16))
     _load(loop, folder, folder.checkpoint())
     return loop
@@ -89,7 +104,8 @@ class _Run:
         self, loop: Loop, config: RunConfig, folder: RunFolder, progress: RunProgress
     ) -> None:
         self.loop, self.config, self.folder, self.progress = loop, config, folder, progress
-        state = folder.resume()
+        self.workers = loop.workers
+        state = self.workers.own(folder.resume())
         if state:
             _load(self.loop, folder, state)
         steps = round(config.evaluate_every * self.loop.batches / self.loop.per_step)
@@ -108,16 +124,19 @@ class _Run:
         while loop.gradients < loop.total:
             loop.step()
             if loop.gradients % self.evaluate_every == 0 and loop.gradients < loop.total:
-                self.record(loop.evaluate())
+                self.record(self.workers.first(loop.evaluate))
             now = time.monotonic()
-            if now >= next_checkpoint:
-                self.checkpoint()
-                next_checkpoint = time.monotonic() + self.config.checkpoint_every
             if now >= next_tick:
                 self.progress.update(loop.gradients)
                 next_tick = now + TICK
-            if interrupt.raised:
+            if self.workers.count > 1 and not loop.between_walks:
+                continue
+            stop = interrupt.raised or self.workers.orphaned
+            save, stop = self.workers.any(now >= next_checkpoint, stop)
+            if save or stop:
                 self.checkpoint()
+                next_checkpoint = time.monotonic() + self.config.checkpoint_every
+            if stop:
                 done = f"{loop.gradients:,} of {loop.total:,} gradients"
                 raise Interrupted(
                     f"stopped at {done}; the same command goes on ({self.folder.path})"
@@ -126,13 +145,14 @@ class _Run:
         # says it is finished has its last checkpoint.
         self.checkpoint()
         state_bytes = tensor_bytes(loop.optimizer.state_dict())
-        self.record(loop.evaluate(final=True) | {"state_bytes": state_bytes, "final": True})
+        metrics = self.workers.first(lambda: loop.evaluate(final=True))
+        self.record(metrics | {"state_bytes": state_bytes, "final": True})
         self.folder.note_memory(peak_bytes(loop.fabric.device))
 
     def record(self, metrics: Record) -> None:
         """Add a record of the steps since the last one."""
         loop = self.loop
-        train_loss = loop.pop_mean_loss()
+        train_loss = self.workers.mean(loop.pop_mean_loss())
         if not all(map(math.isfinite, (train_loss, *metrics.values()))):
             raise self.diverged()
         scope = getattr(loop.optimizer, "scope", None)
@@ -151,11 +171,14 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Write a checkpoint, of a state that is finite: the last good one is never replaced."""
-        if not self.loop.finite():
+        if any(self.workers.any(not self.loop.finite())):
             raise self.diverged()
         self.last_finite = self.loop.gradients
         state: dict[str, Any] = self.loop.state_dict()
-        self.folder.save_checkpoint(state | {"seconds": time.monotonic() - self.started})
+        state["seconds"] = time.monotonic() - self.started
+        if self.workers.count > 1 and self.config.sync == "walk":
+            state = self.workers.gathered(state)
+        self.folder.save_checkpoint(state)
 
     def diverged(self) -> Diverged:
         """Record it in the folder, and make the error that says so."""

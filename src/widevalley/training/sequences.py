@@ -60,11 +60,12 @@ class Sequences(Feed):
 
     def begin(self, model: nn.Module, epoch: int) -> Carried:
         """The state before the text; the order of windows is that of the text."""
-        return cast(Recurrent, model).initial_state(self._columns)
+        columns = len(range(self._columns)[self.share])
+        return cast(Recurrent, model).initial_state(columns)
 
     def loss(self, model: nn.Module, k: int, carried: Carried) -> tuple[Tensor, Carried]:
         """Mean cross-entropy of a window's tokens; the state is carried on in float32."""
-        inputs, targets = self._windows[k]
+        inputs, targets = (part[:, self.share] for part in self._windows[k])
         logits, state = cast(Recurrent, model)(inputs, cast(State, carried))
         loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
         # Under autocast the state comes back in bfloat16, which must not add up over an epoch.

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
@@ -19,6 +20,8 @@ class Settings(ABC):
     """Names it on the command line and in the folder of a run."""
     gradients_per_step: ClassVar[int] = 1
     """Gradient evaluations in a step. Where it is two, `step` takes a closure for the second."""
+    walks: ClassVar[bool] = False
+    """Whether it walks around an anchor, and `build` takes a process group."""
 
     lr: float
     """Rate at the start."""
@@ -37,6 +40,8 @@ class Settings(ABC):
 class WalkSettings(Settings):
     """What every walk around an anchor has."""
 
+    walks: ClassVar[bool] = True
+
     langevin_steps: int = 20
     """L, gradient evaluations in a walk (one anchor update each)."""
     noise_free_mean: bool = False
@@ -53,6 +58,12 @@ class WalkSettings(Settings):
     them."""
     rounding_start: int = 0
     """Gradients at the beginning of a run for which they are left all the same."""
+
+    @abstractmethod
+    def build(
+        self, model: nn.Module, seed: int, process_group: dist.ProcessGroup | None = None
+    ) -> Optimizer:
+        """Make the optimizer, its walks averaged over the processes of a group, if given."""
 
     def gradient_point(self) -> gradient_point.GradientPoint | None:
         """Where the gradient is taken; None at the walker."""

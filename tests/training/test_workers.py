@@ -1,0 +1,140 @@
+"""Several processes train one run: the numbers of one, and what becomes of one that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from widevalley.training import RunConfig, RunFolder, SGDSettings
+from widevalley.training.workers import Workers
+
+WALK = ("--optimizer", "entropy-sgd", "--optimizer.langevin-steps", "7", "--workers", "2")
+
+
+def start(runs, *flags, epochs="6"):
+    arguments = ("train", "digits", "--epochs", epochs, "--runs", str(runs), *flags)
+    return subprocess.Popen(
+        [sys.executable, "-m", "widevalley", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def train(runs, *flags, epochs="6"):
+    process = start(runs, *flags, epochs=epochs)
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def folder(runs, name="entropy-sgd"):
+    return RunFolder(runs / "digits" / name / "seed-0")
+
+
+def weights(runs, name="entropy-sgd"):
+    return folder(runs, name).checkpoint()["model"]
+
+
+def process_of(rank, runs):
+    """The process id of a worker that trains there."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as a, open(f"/proc/{pid}/cmdline", "rb") as b:
+                environment, command = a.read().split(b"\0"), b.read()
+        except OSError:
+            continue
+        if f"RANK={rank}".encode() in environment and str(runs).encode() in command:
+            return int(pid)
+    raise AssertionError("no such worker")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("whole")
+    code, said = train(runs, *WALK, epochs="20")
+    assert (code, said) == (0, ""), said
+    return weights(runs)
+
+
+@pytest.mark.slow
+def test_averaged_gradients_are_those_of_one_process(tmp_path):
+    flags = ("--optimizer", "sgd", "--dropout", "0", "--sync", "step", "--threads", "1")
+    for workers in ("1", "2"):
+        code, said = train(tmp_path / workers, *flags, "--workers", workers, epochs="2")
+        assert code == 0, said
+    one, two = (weights(tmp_path / workers, "sgd") for workers in ("1", "2"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=0, atol=1e-4)
+    assert not any(torch.equal(two[name], weight) for name, weight in one.items())
+    ends = [folder(tmp_path / workers, "sgd").records[-1] for workers in ("1", "2")]
+    assert ends[0]["train_loss"] == pytest.approx(ends[1]["train_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds workers by /proc")
+def test_a_killed_worker_is_named_and_the_same_command_goes_on(tmp_path, uninterrupted):
+    """To the same bits; the others end with it."""
+    process = start(tmp_path, *WALK, "--checkpoint-every", "0.01", epochs="20")
+    while not (folder(tmp_path).path / "checkpoint.pt").exists():
+        time.sleep(0.05)
+    other = process_of(0, tmp_path)
+    os.kill(process_of(1, tmp_path), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.strip() == (
+        "widevalley: worker 1 of 2: killed by SIGKILL; "
+        "the same command goes on from the last checkpoint"
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(other, 0)
+    assert not folder(tmp_path).finished
+    assert train(tmp_path, *WALK, epochs="20") == (0, "")
+    ours = weights(tmp_path)
+    assert all(torch.equal(ours[name], weight) for name, weight in uninterrupted.items())
+
+
+@pytest.mark.slow
+def test_interrupted_workers_go_on_as_fewer(tmp_path):
+    process = start(tmp_path, *WALK, "--checkpoint-every", "0.01", epochs="20")
+    while not (folder(tmp_path).path / "checkpoint.pt").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert len(folder(tmp_path).checkpoint()["others"]) == 1
+    code, said = train(tmp_path, *WALK[:-1], "1", epochs="20")
+    assert (code, said) == (0, "")
+    assert folder(tmp_path).records[-1]["gradients"] == 800
+    assert folder(tmp_path).config["workers"] == 1
+
+
+@pytest.mark.slow
+def test_what_workers_cannot_do_is_said_once_and_nothing_is_written(tmp_path):
+    code, said = train(tmp_path, "--optimizer", "adam", "--workers", "2")
+    assert (code, said) == (
+        2,
+        "widevalley: sync=walk: must be step for adam, which does not walk\n",
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_batch_is_shared_evenly():
+    with pytest.raises(ValueError, match="batch_size=32: must be a multiple of workers, 3"):
+        RunConfig(optimizer=SGDSettings(), batch_size=32, workers=3)
+
+
+def test_workers_are_started_from_outside():
+    with pytest.raises(ValueError, match="workers=2: must be 1, the processes there are"):
+        Workers.join(2)
+
+
+def test_alone_nothing_is_asked_of_others():
+    alone = Workers.join(1)
+    assert alone.first(lambda: 3) == 3
+    assert alone.any(True, False) == [True, False]
+    assert alone.mean(0.1) == 0.1
+    assert alone.own({"a": 1}) == {"a": 1}
+    assert not alone.orphaned
