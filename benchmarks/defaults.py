@@ -26,7 +26,8 @@ from widevalley.training import AdamWSettings, LocalEntropyAdamWSettings, Optimi
 
 CPU = torch.device("cpu")
 CHOOSE = "digits", "mnist-1000", "small-gpt"
-CHOSEN = "outer .7/.3"
+CHOSEN = "averaging .75"
+"""What the rules chose: the paper's averaging, and the defaults that there are."""
 SHOW = "mnist-noise", "lenet", "small-gpt-constant"
 CHOOSING, SHOWING = (11, 12, 13), (21, 22, 23, 24, 25)
 """Seeds that no tournament has seen."""
@@ -67,6 +68,8 @@ def train(contest: Contest, runs: Path, *, tuning: bool) -> None:
     epochs = contest.budget / batches
     for name, optimizer in candidates(*tuned(contest)).items():
         plain = name == "AdamW alone"
+        if not (tuning or plain or name == CHOSEN):
+            continue
         for seed in CHOOSING if tuning else SHOWING:
             config = replace(
                 contest.config,
@@ -107,7 +110,7 @@ def table(runs: Path) -> str:
     for names, tuning in ((CHOOSE, True), (SHOW, False)):
         for name in names:
             found = measured(CONTESTS[name], runs, tuning=tuning)
-            if all(found.values()):
+            if found["AdamW alone"]:
                 columns[f"{name}, {'held out' if tuning else 'test'}"] = found
     rows = []
     for name in candidates(1.0, 0.0):
@@ -115,7 +118,8 @@ def table(runs: Path) -> str:
         for found in columns.values():
             alone = found["AdamW alone"]
             plain = name == "AdamW alone"
-            cells.append(f"{mean(alone):.4f}" if plain else difference(found[name], alone))
+            shown = difference(found[name], alone) if found[name] and not plain else ""
+            cells.append(f"{mean(alone):.4f}" if plain else shown)
         rows.append(cells)
     return markdown_table((["around AdamW", *columns], rows))
 
