@@ -2,7 +2,7 @@
 
     python benchmarks/workers.py tune --to runs/workers
     python benchmarks/workers.py run --to runs/workers
-    python benchmarks/workers.py table --to results/workers runs/workers
+    python benchmarks/workers_table.py runs/workers --to results/workers
 
 Real processes with gloo, one thread each, on the tasks of the tournament; the rules stand in
 results/workers/README.md. A run is one JSON file, TO/TASK/ROW/WORKERS/seed-N.json, and is not made
@@ -181,7 +181,10 @@ def connected(
     return model, optimizer, optimizer.workers
 
 
-def averaged(channel: Channel, bucket: Any) -> torch.futures.Future[torch.Tensor]:
+def averaged(
+    channel: Channel,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]  # which DDP asks for
+) -> torch.futures.Future[torch.Tensor]:
     """DDP's gradients, averaged through the counter that walks are averaged through."""
     mean = channel.mean([bucket.buffer()])
     future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
