@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from workers import PROBLEMS, Job, train
+from worker_run import PROBLEMS, Job, train
 
 from widevalley.experiments.contests import CONTESTS
 

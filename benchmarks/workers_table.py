@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from communication import Link, Mode, simulate
-from workers import PROBLEMS, ROWS
+from worker_run import PROBLEMS, ROWS
 
 from widevalley.report.table import markdown_table
 from widevalley.report.tournament_table import paired
