@@ -51,13 +51,13 @@ Runs = dict[tuple[str, int], dict[int, Record]]
 
 
 class Table:
-    """One task's runs and the seconds of its steps."""
+    """One task's runs of so many gradients in all, and the seconds of its steps."""
 
-    def __init__(self, task: str, runs: list[Record], link: list[Record]) -> None:
+    def __init__(self, task: str, gradients: int, runs: list[Record], link: list[Record]) -> None:
         self.task, self.link = task, link
         self.runs: Runs = {}
         for run in runs:
-            if run["task"] == task and run["seed"]:
+            if run["task"] == task and run["seed"] and gradients == spent(run):
                 self.runs.setdefault((run["row"], run["workers"]), {})[run["seed"]] = run
         self.fields = {"error": ("error, %", 2)} if task == "lenet" else {}
         self.fields["loss"] = ("loss, nats", 4)
@@ -144,19 +144,19 @@ def write(to: Path) -> str:
     link = json.loads(file.read_text()) if file.exists() else []
     text, errors = "# Many workers at equal gradients\n", []
     for task in PROBLEMS:
-        table = Table(task, runs, link)
-        if not table.runs:
+        own = [run for run in runs if run["task"] == task and run["seed"]]
+        if not own:
             continue
-        errors += table.errors()
-        one = next(run for run in runs if run["task"] == task)
-        outer = next(r["outer"] for r in runs if r["task"] == task and r["seed"])
+        lr, momentum = own[0]["outer"]
         text += (
-            f"\n## {task}\n\n{PROBLEMS[task].gradients:,} gradients in all, {one['weights']:,} "
-            f"weights; the anchor's rate {outer[0]:g}, momentum {outer[1]:g}.\n\n"
-            f"{markdown_table(table.cells())}"
-            f"\nTried for the anchor, by held-out loss at L 20 with four workers: "
+            f"\n## {task}\n\n{own[0]['weights']:,} weights; the anchor's rate {lr:g}, momentum "
+            f"{momentum:g}, the best by held-out loss at L 20 with four workers: "
             f"{'; '.join(_tried(runs, task))}.\n"
         )
+        for gradients in sorted(set(map(spent, own))):
+            table = Table(task, gradients, runs, link)
+            errors += table.errors() if gradients == PROBLEMS[task].gradients else []
+            text += f"\n{gradients:,} gradients in all:\n\n{markdown_table(table.cells())}"
     text += (
         "\nTest set, mean over seeds ± standard error. A difference is of runs of the same seed, "
         "with Student's interval of 95 %; bold where it leaves out 0. Bytes as counted by the "
@@ -171,6 +171,11 @@ def write(to: Path) -> str:
             f"median and {100 * max(map(abs, errors)):.0f} % at most, of {len(errors)}."
         )
     return text + "\n"
+
+
+def spent(run: Record) -> int:
+    """Gradients of a run, in all."""
+    return int(run["steps"] * run["workers"])
 
 
 def _tried(runs: list[Record], task: str) -> list[str]:
