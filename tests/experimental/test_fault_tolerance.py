@@ -13,7 +13,6 @@ from widevalley import EntropySGD, LocalEntropy
 from widevalley.experimental.fault_tolerance import Managed
 from widevalley.workers import BFloat16, Workers
 
-pytestmark = pytest.mark.slow
 WORLD, L, WALKS = 4, 4, 5
 THERE = [range(4), range(4), (0, 2, 3), (0, 2), (0, 2)]
 """Whose walks are averaged, of each walk."""
@@ -28,6 +27,24 @@ def test_settings_that_the_manager_cannot_serve_are_refused():
     ):
         with pytest.raises(ValueError, match=r"must be Managed\(…\) alone"):
             EntropySGD(mlp().parameters(), process_group=workers)
+
+
+class LeftBehind:
+    """A manager whose quorum is of others."""
+
+    def start_quorum(self, *, allow_heal):
+        assert not allow_heal  # which would load another's state amid a step
+
+    def wait_quorum(self):
+        pass
+
+    def is_participating(self):
+        return False
+
+
+def test_a_worker_that_has_missed_the_end_of_a_walk_is_told():
+    with pytest.raises(RuntimeError, match="worker 2 is behind the others"):
+        EntropySGD(mlp().parameters(), process_group=Managed(LeftBehind(), worker=2))
 
 
 # --- workers are lost ---------------------------------------------------------------------------
@@ -116,6 +133,7 @@ def emulated():
     return found
 
 
+@pytest.mark.slow
 def test_lost_workers_do_not_stop_the_others(lost):
     assert lost[1] is None
     assert lost[3] is None
@@ -126,6 +144,7 @@ def test_lost_workers_do_not_stop_the_others(lost):
             assert close(ours, theirs, 1e-12)
 
 
+@pytest.mark.slow
 def test_bytes_are_those_of_whoever_was_there(lost):
     """An all-reduce at the start and one a walk, and one that failed."""
     whole = 8 * sum(p.numel() for p in mlp().parameters())
