@@ -1,5 +1,6 @@
 """Means over the workers of a process group: flat, in buckets, asynchronous, counted."""
 
+import ctypes
 import itertools
 import time
 from collections import defaultdict
@@ -147,6 +148,7 @@ class Channel:
 
     def _lost(self, when: str) -> RuntimeError:
         """What to raise, with the names of those who do not say that they are there."""
+        self._give_up()
         try:
             self._store().set(f"{self._key}/lost", "")
             answers = self.ask("lost", "here")
@@ -161,6 +163,7 @@ class Channel:
 
     def ask(self, about: str, words: str) -> list[str | None]:
         """The words of every worker on a matter that all of them have come upon, in text."""
+        self._give_up()
         store, key = self._store(), f"{self._key}/{about}"
         store.set(f"{key}/{self.rank}", words)
         answers: list[str | None] = []
@@ -173,6 +176,15 @@ class Channel:
             except RuntimeError:
                 answers.append(None)
         return answers
+
+    def _give_up(self) -> None:
+        """Let this process end, though it has begun to send what nobody will receive.
+
+        gloo's destructor waits for that until the timeout of the group, half an hour as a rule;
+        a group that is referred to for ever is not destroyed.
+        """
+        if self._on_host:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.group))
 
     def _store(self) -> Any:
         return self.group.get_group_store()

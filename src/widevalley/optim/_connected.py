@@ -47,7 +47,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
             self.workers = connect(settings)
             self._agreement, self._flights = Agreement(self.workers), dict[int, Flight]()
             self._equal = False  # whether the anchors are known to be the same everywhere
-            defaults["worker"] = self.workers.rank
+            defaults.update(worker=self.workers.rank, workers=self.workers.size)
             if settings.coupling is not None:
                 defaults["coupling"] = settings.coupling.strength
         super().__init__(params, defaults)
@@ -96,7 +96,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
         """What all workers must have in common to average these walks."""
         params = parameters_of(self)
         numbers = {p: i for i, p in enumerate(params)}
-        kept = {"params", "worker", *self._clock}
+        kept = {"params", "worker", "workers", *self._clock}
         described = {
             "parameters": _kinds(params),
             "settings": [
@@ -162,6 +162,8 @@ class ConnectedOptimizer(AnchoredOptimizer):
 
     def _check_loaded(self, loaded: StateDict) -> None:
         super()._check_loaded(loaded)
+        if self.workers is not None:
+            self._check_whose(loaded)
         if "on_way" not in self._sent() and any(
             state.get("on_way", -1) >= 0 for state in loaded["state"].values()
         ):
@@ -169,12 +171,35 @@ class ConnectedOptimizer(AnchoredOptimizer):
                 "state_dict must not hold means that are on their way, for there is no delay here"
             )
 
+    def _check_whose(self, loaded: StateDict) -> None:
+        """Raise ValueError for what only the worker that saved it can go on from."""
+        here, saved = self.param_groups[0], loaded["param_groups"][0]
+        whose = tuple(saved.get(name, here[name]) for name in ("worker", "workers"))
+        if whose == (here["worker"], here["workers"]):
+            return
+        states, begun = loaded["state"].values(), saved["outer_step"] > 0
+        reasons = {
+            "amid a walk": any(state.get("active") for state in states),
+            "with means on their way": any(state.get("on_way", -1) >= 0 for state in states),
+            "with an error feedback": begun and any("unsent" in state for state in states),
+            "with an anchor of its own": begun and self._coupling is not None,
+        }
+        for reason in (text for text, holds in reasons.items() if holds):
+            raise ValueError(
+                f"state_dict is that of worker {whose[0]} of {whose[1]}, {reason}: worker "
+                f"{here['worker']} of {here['workers']} cannot go on from it; save each worker's "
+                "under a name of its own, and change their number at the end of a walk"
+            )
+
     def _restore(self, saved: list[State]) -> None:
         super()._restore(saved)
         if self.workers is not None:
             self._flights.clear()
             self._equal = False
-            self._set_clock(worker=self.workers.rank)
+            self._set_clock(worker=self.workers.rank, workers=self.workers.size)
+        else:
+            for group in self.param_groups:
+                group.pop("workers", None)
 
     def __getstate__(self) -> dict[str, Any]:
         if self.workers is not None:
