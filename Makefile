@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all gpu gpu-setup docs pictures lint types floors wheel check setup clean
+.PHONY: demo test test-all gpu gpu-setup docs site pictures lint types floors wheel check setup clean
 
 demo: setup
 	$(BIN)/widevalley compare digits --seeds 3
@@ -40,6 +40,10 @@ pictures: setup
 docs: setup
 	$(BIN)/python docs/write_api.py
 	$(BIN)/python docs/write_findings.py
+
+# The pages of docs/ and results/ as a site, site/index.html; a link that leads nowhere fails it.
+site: docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

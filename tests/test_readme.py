@@ -1,9 +1,13 @@
 """What the README shows runs as it stands."""
 
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import widevalley
@@ -63,3 +67,38 @@ def test_python_blocks_of_how_to_choose_run():
         exec(compile(block, str(page), "exec"), names)
     assert names["loss"].item() < 0.9
     assert names["optimizer"].scope() > 0
+
+
+def test_python_blocks_of_the_first_page_run_one_after_the_other(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    page = README.parent / "docs/start.md"
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        exec(compile(block, str(page), "exec"), names)
+    assert names["loss"] < 0.3
+    assert names["width"].value > 0
+    assert (tmp_path / "model.pt").exists()
+    assert (tmp_path / "density.png").stat().st_size > 5000
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in (README.parent / "docs").glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_page_is_in_the_site():
+    named = set(re.findall(r": ([\w/-]+\.md)", (README.parent / "mkdocs.yml").read_text()))
+    pages = {page.name for page in (README.parent / "docs").glob("*.md")}
+    assert named == pages | {"index.md", "results/README.md"}
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", tmp_path]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=README.parent, env=quiet, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    for page in ("index", "start", "results/index"):
+        assert "widevalley" in (tmp_path / f"{page}.html").read_text()
