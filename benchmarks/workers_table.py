@@ -102,8 +102,10 @@ class Table:
         cells = [TITLES[row], str(n), str(len(runs))]
         for field, (_, digits) in self.fields.items():
             values = list(self.values(row, n, field).values())
-            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            cells.append(f"{statistics.fmean(values):.{digits}f} ± {error:.{digits}f}")
+            cell = f"{statistics.fmean(values):.{digits}f}"
+            if len(values) > 1:
+                cell += f" ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
+            cells.append(cell)
         for other in (("one", 1), ("ddp", n)):
             for field, (_, digits) in self.fields.items():
                 cells.append(self._difference((row, n), other, field, digits))
