@@ -22,6 +22,7 @@ from widevalley.report import (
     sgld_table,
     table_1,
     write_claims,
+    write_page,
     write_power,
     write_results,
     write_theory,
@@ -36,7 +37,10 @@ class Incomplete(RuntimeError):
 
 @dataclass(frozen=True)
 class Report(Verb):
-    """Table and curves of finished runs, from their folders alone."""
+    """Table and curves of finished runs, from their folders alone, and a page to explore them.
+
+    The page, report.html in the folder, needs no network.
+    """
 
     name: ClassVar[str] = "report"
     needs: ClassVar[str] = "a FOLDER"
@@ -64,6 +68,8 @@ class Report(Verb):
         if self.to:
             table, curves = write_results(groups, title, self.to, diverged)
             print(f"table:  {table}\ncurves: {curves}")
+        page = write_page(groups, title, (self.to or self.folder) / "report.html", diverged)
+        print(f"page:   {page}")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,15 @@ from widevalley.cli.verb import (
     parse_verb,
 )
 from widevalley.experiments import RECIPES, Recipe
-from widevalley.report import Group, group_runs, rich_table, run_cells, trial_table, write_report
+from widevalley.report import (
+    Group,
+    group_runs,
+    rich_table,
+    run_cells,
+    trial_table,
+    write_page,
+    write_report,
+)
 from widevalley.training import RunConfig, started
 
 
@@ -176,9 +184,11 @@ class Compare(OfRecipe):
         configs = [self.config, *(self._config_of(name) for name in names[1:])]
         folders = experiments.compare(recipe, configs, self.seeds, self.runs, command=command())
         groups = group_runs(folders)
-        table, curves = write_report(groups, recipe.title, self.runs / recipe.name)
+        folder = self.runs / recipe.name
+        table, curves = write_report(groups, recipe.title, folder)
+        page = write_page(groups, recipe.title, folder / "report.html")
         _show(groups, recipe)
-        print(f"table:  {table}\ncurves: {curves}")
+        print(f"table:  {table}\ncurves: {curves}\npage:   {page}, for a browser")
 
     def _config_of(self, optimizer: str) -> RunConfig:
         """The same flags over the settings of another optimizer, whose defaults may differ."""

@@ -21,6 +21,7 @@ from widevalley.report.landscape_figures import (
     draw_traces,
 )
 from widevalley.report.pac_bayes_table import broken_bounds, pac_bayes_cells, write_pac_bayes
+from widevalley.report.page import write_page
 from widevalley.report.paper_tables import (
     copy_reproduction,
     sgld_table,
@@ -74,6 +75,7 @@ __all__ = [
     "write_claims",
     "write_hardening",
     "write_pac_bayes",
+    "write_page",
     "write_power",
     "write_report",
     "write_reproduction",
