@@ -147,7 +147,8 @@ class _Run:
         state_bytes = tensor_bytes(loop.optimizer.state_dict())
         metrics = self.workers.first(lambda: loop.evaluate(final=True))
         self.record(metrics | {"state_bytes": state_bytes, "final": True})
-        self.folder.note_memory(peak_bytes(loop.fabric.device))
+        # The others go on when it is written, for what comes next reads it.
+        self.workers.first(lambda: self.folder.note_memory(peak_bytes(loop.fabric.device)))
 
     def record(self, metrics: Record) -> None:
         """Add a record of the steps since the last one."""
