@@ -89,3 +89,12 @@ def test_a_brief_run_keeps_its_figures(name, tmp_path):
     assert found.benchmark == name
     assert {row.name: row for row in found.rows}[contender].ratio > 0
     assert all(row.ms > 0 for row in found.rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_others_end_where_one_worker_is_frozen(tmp_path):
+    """As processes: gloo's own destructor waits for it, half an hour."""
+    command = [sys.executable, str(FOLDER / "faults.py"), "--only", "stopped"]
+    subprocess.run([*command, "--to", str(tmp_path / "faults.md")], check=True, cwd=tmp_path)
+    assert "| stopped, neither dead nor alive | ended |" in (tmp_path / "faults.md").read_text()

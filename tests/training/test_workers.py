@@ -15,10 +15,13 @@ from widevalley.training.workers import Workers
 WALK = ("--optimizer", "entropy-sgd", "--optimizer.langevin-steps", "7", "--workers", "2")
 
 
-def start(runs, *flags, epochs="6"):
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def start(runs, *flags, epochs="6", by=()):
     arguments = ("train", "digits", "--epochs", epochs, "--runs", str(runs), *flags)
     return subprocess.Popen(
-        [sys.executable, "-m", "widevalley", *arguments],
+        [sys.executable, *by, "-m", "widevalley", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -91,6 +94,22 @@ def test_a_killed_worker_is_named_and_the_same_command_goes_on(tmp_path, uninter
         os.kill(other, 0)
     assert not folder(tmp_path).finished
     assert train(tmp_path, *WALK, epochs="20") == (0, "")
+    ours = weights(tmp_path)
+    assert all(torch.equal(ours[name], weight) for name, weight in uninterrupted.items())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds workers by /proc")
+def test_torchrun_starts_killed_workers_again(tmp_path, uninterrupted):
+    """From the last checkpoint, to the same bits."""
+    by = ("-m", *TORCHRUN, "--max-restarts", "1")
+    process = start(tmp_path, *WALK, "--checkpoint-every", "0.01", epochs="20", by=by)
+    while not (folder(tmp_path).path / "checkpoint.pt").exists():
+        time.sleep(0.05)
+    os.kill(process_of(1, tmp_path), signal.SIGKILL)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "exitcode: -9" in said  # torchrun's word for what it saw
     ours = weights(tmp_path)
     assert all(torch.equal(ours[name], weight) for name, weight in uninterrupted.items())
 

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not in __all__
+from torch.distributed.rendezvous import rendezvous
 
 from widevalley.training.folder import Record, RunFolder
 
@@ -68,7 +70,12 @@ class Workers:
             return cls()
         if not dist.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            dist.init_process_group(backend, timeout=PATIENCE)
+            store, rank, _ = next(rendezvous("env://", timeout=PATIENCE))
+            # torchrun keeps its store when it restarts, and in it where the last ones listened
+            store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=count, timeout=PATIENCE
+            )
         return cls(dist.get_rank(), count)
 
     @property
