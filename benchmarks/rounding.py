@@ -1,4 +1,4 @@
-"""What rounding costs at one rate: AdamW, and walks of it whose gradient is taken beside the weights.
+"""What rounding costs at one rate: AdamW, and walks of it with gradients beside the weights.
 
     python benchmarks/rounding.py runs/rounding
     widevalley harden runs/rounding/* --to results/tournament/small-gpt-rounded/one-rate
@@ -34,12 +34,14 @@ CHOSEN = Path("results/tournament/small-gpt/adamw/seed-1/config.json")
 
 def rows(lr: float, weight_decay: float) -> dict[str, OptimizerSettings]:
     """What is compared."""
-    walk = {"langevin_lr": lr, "weight_decay": weight_decay}
-    return {
-        "adamw": AdamWSettings(lr=lr, weight_decay=weight_decay),
-        "hardened-adamw": HardenedAdamWSettings(**walk, smoothing_start=START),
-        "rounded-adamw": RoundedAdamWSettings(**walk, rounding=CONTEST.bits, rounding_start=START),
-    }
+    hardened = HardenedAdamWSettings(
+        langevin_lr=lr, weight_decay=weight_decay, smoothing_start=START
+    )
+    rounded = RoundedAdamWSettings(
+        langevin_lr=lr, weight_decay=weight_decay, rounding=CONTEST.bits, rounding_start=START
+    )
+    plain = AdamWSettings(lr=lr, weight_decay=weight_decay)
+    return {"adamw": plain, "hardened-adamw": hardened, "rounded-adamw": rounded}
 
 
 if __name__ == "__main__":
