@@ -107,3 +107,22 @@ def test_the_scope_grows_with_outer_updates_and_may_be_set_like_lr():
     assert scopes == pytest.approx([0.5, 0.5, 0.55, 0.55, 0.605, 0.605])
     optimizer.param_groups[0]["gamma"] = 1.0
     assert optimizer.scope() == pytest.approx(1.1**3)
+
+
+@anchored
+def test_metrics_are_those_of_the_walk_and_change_nothing(info):
+    model, twin = mlp(dtype=torch.float64), mlp(dtype=torch.float64)
+    ours, theirs = info.build(model.parameters()), info.build(twin.parameters())
+    train(model, ours, range(2))
+    train(twin, theirs, range(2))
+    far = torch.cat([(p - ours.state[p]["anchor"]).flatten() for p in model.parameters()])
+    found = ours.metrics()
+    assert found["distance"] == pytest.approx(float(far.detach().norm()), rel=1e-12)
+    assert found["scope"] == ours.scope()
+    assert found["temperature"] == ours.param_groups[0]["noise"] ** 2 / 2
+    assert found["pseudo_gradient"] > 0
+    with ours.at_anchor():
+        assert ours.metrics() == found
+    train(model, ours, range(2, 9))
+    train(twin, theirs, range(2, 9))
+    assert same(weights(model), weights(twin))

@@ -149,21 +149,45 @@ class AnchoredOptimizer(Shown):
         2021.
         """
         check("loss", loss, *positive())
-        square = 0.0
-        if not self.param_groups[0]["at_anchor"]:
-            with self._displaced().taken_off(self.param_groups):
-                for p, state in (
-                    pair for group in self.param_groups for pair in self._walked(group)
-                ):
-                    far = torch.linalg.vector_norm(state.get("walker", p) - state["anchor"])
-                    far = far.full_tensor() if hasattr(far, "full_tensor") else far
-                    square += float(far) ** 2
+        square = 0.0 if self.param_groups[0]["at_anchor"] else self._square("walker")
         if not square:
             raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
         gamma = 2 * float(loss) / square
         for group in self.param_groups:
             group["gamma"] = gamma
         return gamma
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, float]:
+        """What the walk is at, for TensorBoard, W&B or trackio; it passes over the parameters.
+
+        ``scope`` gamma and ``temperature`` noise²/2 of the first group; ``distance`` ‖x' - x‖ of
+        the walker from its anchor and ``pseudo_gradient`` ‖x - mu‖, over all parameters that have
+        taken a step in this walk, 0 where none has; ``outer_step``, the count of walks.
+        """
+        first = self.param_groups[0]
+        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
+        self.train()
+        found = {
+            "scope": scope(first),
+            "temperature": float(first["noise"]) ** 2 / 2,
+            "distance": math.sqrt(self._square("walker")),
+            "pseudo_gradient": math.sqrt(self._square("mean")),
+            "outer_step": float(first["outer_step"]),
+        }
+        self._show(**before)
+        return found
+
+    def _square(self, what: str) -> float:
+        """The squared distance of the walker, or of the mean, from the anchor."""
+        square = 0.0
+        with self._displaced().taken_off(self.param_groups):
+            for p, state in (pair for group in self.param_groups for pair in self._walked(group)):
+                point = state.get("walker", p) if what == "walker" else mean_of(p, state)
+                far = torch.linalg.vector_norm(point - state["anchor"])
+                far = far.full_tensor() if hasattr(far, "full_tensor") else far
+                square += float(far) ** 2
+        return square
 
     # --- who walks --------------------------------------------------------------------------
 
