@@ -5,11 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import (
+    ChildFailedError,
+    ErrorHandler,
+    ProcessFailure,
+)
 
-from widevalley.training import RunConfig, RunFolder, SGDSettings
+from widevalley.cli.launch import _order, launch
+from widevalley.cli.verb import CRASHED
+from widevalley.training import RunConfig, RunFolder, SGDSettings, WorkerFailed
 from widevalley.training.workers import Workers
 
 WALK = ("--optimizer", "entropy-sgd", "--optimizer.langevin-steps", "7", "--workers", "2")
@@ -138,6 +146,48 @@ def test_what_workers_cannot_do_is_said_once_and_nothing_is_written(tmp_path):
         "widevalley: sync=walk: must be step for adam, which does not walk\n",
     )
     assert not any(tmp_path.iterdir())
+
+
+def failures(tmp_path, *ended):
+    """What a launcher sees of workers, of each its exit code and the second in which it failed."""
+    for rank, (code, second) in enumerate(ended):
+        with patch("time.time", return_value=second):
+            yield ProcessFailure(rank, 0, code, str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("ended", "first"),
+    [
+        ([(-signal.SIGTERM, 5), (-signal.SIGKILL, 5)], 1),
+        ([(CRASHED, 5), (-signal.SIGKILL, 6)], 1),
+        ([(-signal.SIGABRT, 5), (-signal.SIGSEGV, 6)], 1),
+        ([(-signal.SIGABRT, 6), (1, 5)], 1),
+        ([(1, 6), (1, 5), (-signal.SIGTERM, 4)], 1),
+    ],
+)
+def test_the_worker_that_failed_first_is_found(ended, first, tmp_path):
+    found = sorted(failures(tmp_path, *ended), key=_order)
+    assert found[0].local_rank == first
+
+
+@pytest.mark.parametrize(
+    ("code", "why"), [(CRASHED, "KeyError: 'x'"), (7, "ended with exit code 7"), (-11, "SIGSEGV")]
+)
+def test_a_worker_that_crashes_is_shown(code, why, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "error.json"
+    if code == CRASHED:
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        try:
+            raise KeyError("x")
+        except KeyError as error:
+            ErrorHandler().record_exception(error)
+    failed = ChildFailedError("widevalley", {1: ProcessFailure(1, 0, code, str(file))})
+    monkeypatch.setattr(
+        "widevalley.cli.launch.elastic_launch", Mock(return_value=Mock(side_effect=failed))
+    )
+    with pytest.raises(WorkerFailed, match=f"worker 1 of 2: .*{why}"):
+        launch(2)
+    assert ("test_workers.py" in capsys.readouterr().err) == (code == CRASHED)
 
 
 def test_a_batch_is_shared_evenly():

@@ -16,7 +16,7 @@ from widevalley.cli.pictures_verb import Pictures
 from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report, Reproduce
 from widevalley.cli.spectrum_verb import MeasureSpectrum
 from widevalley.cli.training_verbs import Compare, Sweep, Train
-from widevalley.cli.verb import UsageError, Verb, parse_verb
+from widevalley.cli.verb import CRASHED, MISUSED, UsageError, Verb, parse_verb
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
 from widevalley.training import (
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FAILURES as error:
         return _fail(error, 1)
     except (ValueError, FileNotFoundError, PermissionError) as error:
-        return _fail(error, 2)
+        return _fail(error, MISUSED)
     except OSError as error:  # a full disk, a name too long
         return _fail(error, 1)
     except Interrupted as error:
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("stopped", 130)
     except Exception as error:
         _note(error)
+        if launched_here():
+            return CRASHED
         raise
     return 0
 

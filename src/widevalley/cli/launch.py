@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from widevalley.cli.verb import UsageError
+from widevalley.cli.verb import CRASHED, MISUSED, UsageError
 from widevalley.training import RUN_ID, WorkerFailed
 
-MISUSED = 2
-"""Exit code of a worker that refuses its command line, as all of them do."""
 GRACE = 120
 """Seconds to write a checkpoint in, after Ctrl-C."""
 
@@ -46,13 +45,30 @@ def launch(workers: int) -> None:
     except SignalException as signalled:
         raise SystemExit(128 + signalled.sigval) from signalled
     except ChildFailedError as failed:
-        rank, failure = failed.get_first_failure()
-        why: Any = failure.error_file_data if failure.exitcode > 0 else None
-        while isinstance(why, dict):
-            why = why.get("message")
-        if why and failure.exitcode == MISUSED:
-            raise UsageError(str(why).partition(": ")[2]) from failed
+        rank = min(failed.failures, key=lambda rank: _order(failed.failures[rank]))
+        failure = failed.failures[rank]
+        said: Any = failure.error_file_data["message"]
+        if failure.exitcode < 0:
+            why = f"killed by {failure.signal_name()}"
+        elif not isinstance(said, dict):  # it has left no word
+            why = f"ended with exit code {failure.exitcode}"
+        else:
+            why = said["message"]
+            if failure.exitcode == MISUSED:
+                raise UsageError(why.partition(": ")[2]) from failed
+            if failure.exitcode == CRASHED:
+                print(said["extraInfo"]["py_callstack"], file=sys.stderr, end="")
         raise WorkerFailed(
-            f"worker {rank} of {workers}: {why or 'killed by ' + failure.signal_name()}; "
+            f"worker {rank} of {workers}: {why}; "
             "the same command goes on from the last checkpoint"
         ) from failed
+
+
+def _order(failure: ProcessFailure) -> tuple[bool, bool, bool, int]:
+    """What came first: the time is in whole seconds, and one that fails makes the others fail.
+
+    They raise or abort for a lost connection, or go without a word, or are ended by SIGTERM.
+    """
+    code, said = failure.exitcode, failure.error_file_data["message"]
+    failed = code > 0 or code == -signal.SIGABRT
+    return code == -signal.SIGTERM, failed, not isinstance(said, dict), failure.timestamp

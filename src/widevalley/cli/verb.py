@@ -19,6 +19,10 @@ except ImportError:  # tyro promises nothing of this module; without it, errors 
 
 T = TypeVar("T")
 
+MISUSED = 2
+"""Exit code for a command line that is refused."""
+CRASHED = 3
+"""Exit code of a worker that a defect has ended: who launched it shows the traceback."""
 CONFIG: Any = (tyro.conf.arg(name=""), tyro.conf.FlagConversionOff)
 """Marks a field whose own fields are flags without a prefix; yes or no is True or False."""
 SWITCH: Any = tyro.conf.FlagCreatePairsOff

@@ -192,8 +192,10 @@ def write_tournament(source: Path, to: Path | None = None) -> list[Path]:
     played = Tournament(to or source)
     decided, title = played.decided, f"Tournament: {played.decided['task']}"
     first = played.groups[0].name
+    counts = sorted({len(played.trials(group.name)) for group in played.groups})
+    trials = " to ".join(f"{count}" for count in dict.fromkeys((counts[0], counts[-1])))
     text = (
-        f"# {title}\n\n{decided['budget']:,} gradient evaluations a run, {decided['trials']} "
+        f"# {title}\n\n{decided['budget']:,} gradient evaluations a run, {trials} "
         f"trials a method on held-out data by {TITLES[played.criterion]}; then fresh seeds.\n\n"
         f"{markdown_table(result_cells(played))}\n"
         f"{SAID.format(criterion=TITLES[played.criterion], first=first)}\n"
