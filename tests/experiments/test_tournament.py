@@ -136,12 +136,17 @@ def test_other_rules_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "sgd", other)
     with pytest.raises(ValueError, match="sgd was tuned over another space"):
         play(DIGITS, ["sgd"], RULES, tmp_path)
-    with pytest.raises(ValueError, match="was played with criterion loss, not error"):
+    with pytest.raises(ValueError, match="other rules: criterion loss there, error now$"):
         play(replace(DIGITS, criterion="error"), ["adamw"], RULES, tmp_path)
     with pytest.raises(ValueError, match="method 'lion': there are sgd, sgd-ema"):
         play(DIGITS, ["lion"], RULES, tmp_path)
     with pytest.raises(ValueError, match="trials=0: must be at least 1"):
         Rules(trials=0)
+    del decided["run"]["sync"]  # as before there was this setting
+    decided["run"]["batch_size"] = 31
+    (folder / "tournament.json").write_text(json.dumps(decided))
+    with pytest.raises(ValueError, match="other rules: batch_size 31 there, [0-9]+ now$"):
+        play(DIGITS, ["adamw"], RULES, tmp_path)
     shutil.rmtree(folder)
 
 

@@ -45,8 +45,7 @@ def launch(workers: int) -> None:
     except SignalException as signalled:
         raise SystemExit(128 + signalled.sigval) from signalled
     except ChildFailedError as failed:
-        rank = min(failed.failures, key=lambda rank: _order(failed.failures[rank]))
-        failure = failed.failures[rank]
+        rank, failure = min(failed.failures.items(), key=lambda item: _order(item[1]))
         said: Any = failure.error_file_data["message"]
         if failure.exitcode < 0:
             why = f"killed by {failure.signal_name()}"
@@ -59,8 +58,7 @@ def launch(workers: int) -> None:
             if failure.exitcode == CRASHED:
                 print(said["extraInfo"]["py_callstack"], file=sys.stderr, end="")
         raise WorkerFailed(
-            f"worker {rank} of {workers}: {why}; "
-            "the same command goes on from the last checkpoint"
+            f"worker {rank} of {workers}: {why}; the same command goes on from the last checkpoint"
         ) from failed
 
 

@@ -25,6 +25,7 @@ from widevalley.experiments.grid_search import configured, label
 from widevalley.experiments.methods import METHODS, Method
 from widevalley.experiments.search import Point, Study
 from widevalley.training import Bars, Diverged, RunBusy, RunConfig, RunFolder, Task, restore, run
+from widevalley.training.folder import differing
 from widevalley.valley.robustness import quantised
 
 EVALUATIONS = 20
@@ -100,13 +101,13 @@ def write_down(folder: Path, contest: Contest, methods: Sequence[Method], rules:
         "schedule": contest.schedule,
         "holdout": contest.holdout,
         "bits": contest.bits,
-        "run": contest.config.as_dict() | {"optimizer": None},
     }
+    config = contest.config.as_dict() | {"optimizer": None}
     rows = {method.name: _row(method) for method in methods}
-    now = json.loads(json.dumps({**decided, "methods": rows}))
-    for name, value in now.items():
-        if name != "methods" and noted.get(name, value) != value:
-            raise ValueError(f"{folder}: was played with {name} {noted[name]}, not {value}")
+    now = json.loads(json.dumps({**decided, "run": config, "methods": rows}))
+    there = {name: noted.get(name, value) for name, value in decided.items()}
+    if said := differing(there, decided) or differing(noted.get("run", config), config):
+        raise ValueError(f"{folder}: was played by other rules: {said}")
     for name, row in now["methods"].items():
         if not _agree(noted["methods"].get(name, row), row):
             raise ValueError(f"{folder}: {name} was tuned over another space; go elsewhere")

@@ -103,17 +103,8 @@ class RunFolder:
         """Raise RunConflict where the folder has a run of other settings than `config`."""
         if not self.begun:
             return
-        there, now = (
-            OLDER_DEFAULTS | _flat(self.config),
-            OLDER_DEFAULTS | _flat(config),
-        )
-        differing = [
-            f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
-            for name in sorted(there.keys() | now.keys())
-            if name not in MAY_CHANGE and there.get(name) != now.get(name)
-        ]
-        if differing:
-            raise RunConflict(f"{self.path} holds a run of other settings: {'; '.join(differing)}")
+        if said := differing(self.config, config):
+            raise RunConflict(f"{self.path} holds a run of other settings: {said}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -193,6 +184,16 @@ def _parsed(file: Path, content: bytes) -> Any:
 def _write(path: Path, value: Any) -> None:
     with atomic_write(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+def differing(there: dict[str, Any], now: dict[str, Any]) -> str:
+    """The settings in which two configurations differ, in words; empty where in none."""
+    there, now = OLDER_DEFAULTS | _flat(there), OLDER_DEFAULTS | _flat(now)
+    return "; ".join(
+        f"{name} {there.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in sorted(there.keys() | now.keys())
+        if name not in MAY_CHANGE and there.get(name) != now.get(name)
+    )
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
