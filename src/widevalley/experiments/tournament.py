@@ -24,8 +24,17 @@ from widevalley.experiments.contests import Contest
 from widevalley.experiments.grid_search import configured, label
 from widevalley.experiments.methods import METHODS, Method
 from widevalley.experiments.search import Point, Study
-from widevalley.training import Bars, Diverged, RunBusy, RunConfig, RunFolder, Task, restore, run
-from widevalley.training.folder import differing
+from widevalley.training import (
+    Bars,
+    Diverged,
+    RunBusy,
+    RunConfig,
+    RunFolder,
+    Task,
+    differing,
+    restore,
+    run,
+)
 from widevalley.valley.robustness import quantised
 
 EVALUATIONS = 20

@@ -6,7 +6,7 @@ from widevalley.training.context import CharacterWindows
 from widevalley.training.entropy_sgld import EntropySGLDSettings
 from widevalley.training.environment import environment_facts
 from widevalley.training.feed import Feed
-from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder
+from widevalley.training.folder import Record, RunBusy, RunConflict, RunFolder, differing
 from widevalley.training.interrupt import Interrupted
 from widevalley.training.local_entropies import (
     HardenedAdamWSettings,
@@ -100,6 +100,7 @@ __all__ = [
     "Words",
     "WorkerFailed",
     "check_ranges",
+    "differing",
     "environment_facts",
     "launched_here",
     "metric_of",
