@@ -17,6 +17,7 @@ from widevalley.cli.report_verbs import CheckTheory, Claims, Incomplete, Report,
 from widevalley.cli.spectrum_verb import MeasureSpectrum
 from widevalley.cli.training_verbs import Compare, Sweep, Train
 from widevalley.cli.verb import CRASHED, MISUSED, UsageError, Verb, parse_verb
+from widevalley.cli.watch_verb import Watch
 from widevalley.data import DataUnavailable
 from widevalley.experiments import RECIPES
 from widevalley.training import (
@@ -35,6 +36,7 @@ VERBS: tuple[type[Verb], ...] = (
     Sweep,
     Report,
     Reproduce,
+    Watch,
     Claims,
     MeasureSpectrum,
     MeasureFlatness,

@@ -30,6 +30,7 @@ from widevalley.report.paper_tables import (
 )
 from widevalley.report.pictures import redraw
 from widevalley.report.power import write_power
+from widevalley.report.running import running_cells
 from widevalley.report.spectrum_figures import (
     draw_density,
     draw_fisher,
@@ -67,6 +68,7 @@ __all__ = [
     "redraw",
     "rich_table",
     "run_cells",
+    "running_cells",
     "sgld_table",
     "spectrum_cells",
     "table_1",

@@ -39,7 +39,7 @@ from widevalley.training.peers import (
     ScheduleFreeSGDSettings,
     SGDAverageSettings,
 )
-from widevalley.training.progress import Bars, RunProgress
+from widevalley.training.progress import Bars, RunProgress, summary
 from widevalley.training.ranges import Range, check_ranges
 from widevalley.training.runner import Diverged, restore, run
 from widevalley.training.sequences import Characters, Words
@@ -109,4 +109,5 @@ __all__ = [
     "run",
     "split_of",
     "started",
+    "summary",
 ]

@@ -1,0 +1,53 @@
+"""Runs as they train: how far each has come, what it said last, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from widevalley.report.table import Cells
+from widevalley.training import RunFolder, summary
+
+PATIENCE = 3.0
+"""A run is silent when its next record is late by that many times what one takes."""
+
+
+def running_cells(root: Path) -> tuple[Cells, bool]:
+    """One row a run, those that train first, and whether all are at their end.
+
+    The runs are at seed-N in any folder below `root`, or it is one. Raises ValueError where there
+    are none.
+    """
+    files = [root / "config.json"] if RunFolder(root).begun else root.rglob("seed-*/config.json")
+    folders = sorted((RunFolder(file.parent) for file in files), key=lambda f: (_ended(f), f.path))
+    if not folders:
+        raise ValueError(f"{root}: neither a run folder nor one with runs at seed-N below")
+    rows = [[str(f.path.relative_to(root.parent if root == f.path else root)), *_said(f)] for f in folders]
+    return (["run", "last record", "epochs", ""], rows), all(map(_ended, folders))
+
+
+def _ended(folder: RunFolder) -> bool:
+    return folder.finished or folder.diverged
+
+
+def _said(folder: RunFolder) -> list[str]:
+    records, epochs = folder.records, folder.config["epochs"]
+    last = records[-1] if records else {"epoch": 0.0, "seconds": 0.0}
+    if folder.diverged:
+        state = "diverged"
+    elif folder.finished:
+        state = f"finished after {_time(last['seconds'])}"
+    else:
+        file = "metrics.jsonl" if records else "config.json"
+        silent = time.time() - (folder.path / file).stat().st_mtime
+        usual = last["seconds"] / max(1, len(records))
+        left = last["seconds"] * (epochs / last["epoch"] - 1) if records else 0.0
+        # From outside, silence is all that tells a run that hangs, or was killed.
+        late = silent > PATIENCE * usual or not records
+        state = f"silent {_time(silent)}" if late else f"{_time(left - silent)} left"
+    return [summary(last) if records else "", f"{last['epoch']:.1f}/{epochs:.4g}", state]
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))
