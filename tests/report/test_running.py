@@ -3,8 +3,6 @@
 import json
 import os
 
-import pytest
-
 from widevalley import cli
 from widevalley.report import running_cells
 from widevalley.training import RunFolder

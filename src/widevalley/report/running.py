@@ -23,7 +23,10 @@ def running_cells(root: Path) -> tuple[Cells, bool]:
     folders = sorted((RunFolder(file.parent) for file in files), key=lambda f: (_ended(f), f.path))
     if not folders:
         raise ValueError(f"{root}: neither a run folder nor one with runs at seed-N below")
-    rows = [[str(f.path.relative_to(root.parent if root == f.path else root)), *_said(f)] for f in folders]
+    rows = [
+        [str(f.path.relative_to(root.parent if root == f.path else root)), *_said(f)]
+        for f in folders
+    ]
     return (["run", "last record", "epochs", ""], rows), all(map(_ended, folders))
 
 
