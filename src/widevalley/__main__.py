@@ -17,7 +17,13 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    return cli.main()
+    code = cli.main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # A thread of gloo may yet want the interpreter that is taken down, and would abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ environment. The first alone reads and writes the run's folder, evaluates and sp
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -77,8 +76,6 @@ class Workers:
             dist.init_process_group(
                 backend, store=store, rank=rank, world_size=count, timeout=PATIENCE
             )
-            # gloo's threads, left alone, may want an interpreter that is gone, and abort.
-            atexit.register(dist.destroy_process_group)
         return cls(dist.get_rank(), count)
 
     @property
