@@ -14,8 +14,8 @@ from torch.optim import AdamW, Optimizer
 
 from widevalley import LocalEntropy
 from widevalley.experiments.contests import CONTESTS
-from widevalley.optim._communication import Channel
 from widevalley.optim.workers import Compression
+from widevalley.optim.workers._communication import Channel
 from widevalley.scoping import TotalGrowth
 from widevalley.training.evaluation import evaluation_weights
 from widevalley.workers import BFloat16, Coupling, EightBits, TopK, Workers

@@ -155,7 +155,7 @@ def tensors(rank, turn):
 
 def averaged(rank, group, compression):
     """Two means on their way at once, in buckets smaller than a tensor; then the bytes sent."""
-    from widevalley.optim._communication import Channel
+    from widevalley.optim.workers._communication import Channel
 
     channel = Channel(Workers(group, compression=compression, bucket=BUCKET))
     kept = [torch.zeros_like(t) for t in tensors(0, 0)] if isinstance(compression, TopK) else []

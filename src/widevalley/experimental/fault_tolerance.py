@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widevalley.optim._communication import Channel, _flat, _spread
 from widevalley.optim.workers import Workers
+from widevalley.optim.workers._communication import Channel, _flat, _spread
 
 
 class Managed:

@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 
 from widevalley.optim._base import State
-from widevalley.optim._communication import Channel
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import Shown, adopt, hold, show_exactly
 from widevalley.optim._tensors import copy_, state_dtype, views
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
+from widevalley.optim.workers._communication import Channel
 
 MEANS = {
     (False, False): ("mean",),

@@ -15,8 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
 from widevalley.optim._base import State, parameters_of
-from widevalley.optim._replicas import Replicas
 from widevalley.optim._validation import Group, check_group
+from widevalley.optim.workers._replicas import Replicas
 
 
 class NestedOptimizers(Replicas):

@@ -22,9 +22,9 @@ from widevalley.optim._anchored import MEANS, mean_of, scope
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
-from widevalley.optim._replicas import Replicas
 from widevalley.optim._tensors import element_index, is_small, local_real_view
 from widevalley.optim._validation import Group
+from widevalley.optim.workers._replicas import Replicas
 
 NO_KEY = (0, 0, 0)
 _gradient = attrgetter("grad")

@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 import torch
 
-from widevalley.optim._communication import Channel
+from widevalley.optim.workers._communication import Channel
 
 Description = Mapping[str, Sequence[str]]
 """What workers must have in common: a matter, and the items of one worker."""

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from widevalley.optim.workers import BFloat16, TopK, Workers
+from widevalley.optim.workers.settings import BFloat16, TopK, Workers
 
 GRACE = timedelta(seconds=3)
 """For the words of the other workers, where something went wrong."""

@@ -9,10 +9,10 @@ from abc import abstractmethod
 import torch
 
 from widevalley.optim._algorithm import Langevin
-from widevalley.optim._connected import Pairs, anchors
-from widevalley.optim._local_walks import LocalWalks
 from widevalley.optim._tensors import shards, views
 from widevalley.optim._validation import Group, check, positive
+from widevalley.optim.workers._connected import Pairs, anchors
+from widevalley.optim.workers._local_walks import LocalWalks
 
 
 class Replicas(LocalWalks):

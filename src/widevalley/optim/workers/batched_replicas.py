@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from widevalley.optim._communication import Channel
-from widevalley.optim._connected import ConnectedOptimizer
 from widevalley.optim._validation import check, whole
-from widevalley.optim.workers import Coupling, Workers
+from widevalley.optim.workers._communication import Channel
+from widevalley.optim.workers._connected import ConnectedOptimizer
+from widevalley.optim.workers.settings import Coupling, Workers
 
 
 class BatchedReplicas:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from widevalley.optim._anchored import mean_of
 from widevalley.optim._base import parameters_of
-from widevalley.optim._connected import ConnectedOptimizer, anchors
 from widevalley.optim._tensors import copy_, views
 from widevalley.optim._validation import Group
+from widevalley.optim.workers._connected import ConnectedOptimizer, anchors
 
 
 class LocalWalks(ConnectedOptimizer):

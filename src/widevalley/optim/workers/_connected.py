@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT, StateDict
 
-from widevalley.optim._agreement import Agreement, Description
 from widevalley.optim._anchored import AnchoredOptimizer
 from widevalley.optim._base import State, parameters_of
-from widevalley.optim._communication import connect
 from widevalley.optim._tensors import copy_, local_real_view, views
 from widevalley.optim._validation import Group
-from widevalley.optim.workers import Coupling, TopK, Workers
+from widevalley.optim.workers._agreement import Agreement, Description
+from widevalley.optim.workers._communication import connect
+from widevalley.optim.workers.settings import Coupling, TopK, Workers
 
 Pairs = list[tuple[Tensor, State]]
 Flight = tuple[Pairs, Callable[[], None], Callable[[], list[Tensor]]]
