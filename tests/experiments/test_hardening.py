@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy import stats
 from torch.nn import functional
 
 from widevalley.cli import main
@@ -18,6 +19,7 @@ from widevalley.experiments import (
     seeds_of,
     train,
 )
+from widevalley.report import hardening_differences, write_hardening
 from widevalley.training import AdamWSettings, RunConfig, RunFolder, restore
 from widevalley.valley.robustness import round_to_nearest
 
@@ -80,6 +82,19 @@ def test_measures_that_stand_are_not_made_again(folders, tmp_path):
     assert len(json.loads(file.read_text())) == 2
     with pytest.raises(ValueError, match="holds measures by other settings"):
         measure_hardening(folders, replace(SMALL, draws=3), tmp_path)
+
+
+def test_differences_are_those_of_the_same_seed(tmp_path):
+    file = tmp_path / "hardening.json"
+    facts = {"settings": {"draws": 5, "tuning": 200, "tuning_lr": 3e-4}}
+    losses = {"a/seed-1": 1.0, "a/seed-2": 5.0, "b/seed-2": 4.0, "b/seed-1": 0.25, "c/seed-9": 0.0}
+    rows = [{"run": k, "losses": {"loss": v}, "facts": facts} for k, v in losses.items()]
+    file.write_text(json.dumps(rows))
+    heads, cells = hardening_differences(file)
+    assert heads == ["minus a", "loss"]
+    low, high = stats.ttest_rel([0.25, 4.0], [1.0, 5.0]).confidence_interval(0.95)
+    assert cells == [["b", f"-0.8750 ({low:+.4f} to {high:+.4f})"]]
+    assert "## Differences" in write_hardening(file).read_text()
 
 
 def test_measuring_leaves_the_run_as_it_is(folders, tmp_path):

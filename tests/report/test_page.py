@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from widevalley.report import find_groups, write_page
-from widevalley.valley.landscape import toy_landscape
+from widevalley.report import find_groups, pictures_in, write_page
+from widevalley.valley.hessian import Density, Spectrum
+from widevalley.valley.landscape import Slice, toy_landscape
 
 RUNS = Path(__file__).parents[2] / "results/digits"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -18,7 +19,8 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     title = "Digits </script> & <others>"
-    return write_page(find_groups(RUNS), title, tmp_path_factory.mktemp("page") / "report.html")
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    return write_page(find_groups(RUNS), title, file, (), pictures_in(RUNS.parent))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,31 @@ def test_it_holds_the_runs_and_the_packages_own_local_entropies(file):
     assert torch.allclose(torch.tensor(toy["entropies"][at]).double(), same.entropies[0], atol=1e-4)
 
 
+def test_pictures_hold_what_instruments_measured():
+    found = {picture["name"]: picture for picture in pictures_in(RUNS.parent)}
+    spectrum, density, line, plane = (
+        found[name]
+        for name in (
+            "spectra/small-lenet/spectrum",
+            "spectra/mnistfc/density",
+            "studies/flatness/mnistfc/landscapes/adam/slices",
+            "studies/flatness/mnistfc/landscapes/three/plane",
+        )
+    )
+    values = Spectrum.load(RUNS.parent / "spectra/small-lenet/spectrum.npz").values
+    whole, inner = (sum(trace["y"]) for trace in spectrum["traces"])
+    assert whole == len(values)
+    assert inner == pytest.approx(0.98 * len(values), abs=2)
+    assert sum(density["traces"][0]["y"]) == pytest.approx(1, rel=1e-4)
+    assert Density.load(RUNS.parent / "spectra/mnistfc/density.npz").size > 1e6
+    lines = Slice.load(RUNS.parent / "studies/flatness/mnistfc/landscapes/adam/slices.npz")
+    assert len(line["traces"]) == len(lines.loss)
+    assert line["traces"][3]["y"] == pytest.approx(lines.loss[3], rel=1e-5)
+    three = Slice.load(RUNS.parent / "studies/flatness/mnistfc/landscapes/three/plane.npz")
+    assert plane["traces"][0]["customdata"][1][2] == pytest.approx(three.loss[2, 1], rel=1e-5)
+    assert plane["traces"][1]["text"] == list(three.marks)
+
+
 @pytest.mark.slow
 def test_it_lives_in_a_browser(page):
     """Sliders move, walkers walk, axes switch; a phone scrolls down alone; nothing complains."""
@@ -79,4 +106,13 @@ def test_it_lives_in_a_browser(page):
     page.check("#smooth")
     assert page.text_content("#curves .xtitle") == "seconds"
     assert page.text_content("#curves .ytitle") == "test loss"
+    for name in ("spectra/small-lenet/spectrum", "spectra/mnistfc/density"):
+        page.select_option("#which", label=name)
+        page.wait_for_selector("#picture .bars")
+    page.select_option("#which", label="studies/flatness/mnistfc/landscapes/three/plane")
+    page.wait_for_selector("#picture .contourlayer")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print")
+    assert not page.is_visible("#axis")
+    assert page.is_visible("#curves")
     assert said == []

@@ -17,6 +17,7 @@ from widevalley.report import (
     copy_reproduction,
     diverged_in,
     find_groups,
+    pictures_in,
     rich_table,
     run_cells,
     sgld_table,
@@ -39,7 +40,8 @@ class Incomplete(RuntimeError):
 class Report(Verb):
     """Table and curves of finished runs, from their folders alone, and a page to explore them.
 
-    The page, report.html in the folder, needs no network.
+    The page, report.html in the folder, needs no network; what spectrum and landscape left in the
+    folder or below is on it.
     """
 
     name: ClassVar[str] = "report"
@@ -68,7 +70,13 @@ class Report(Verb):
         if self.to:
             table, curves = write_results(groups, title, self.to, diverged)
             print(f"table:  {table}\ncurves: {curves}")
-        page = write_page(groups, title, (self.to or self.folder) / "report.html", diverged)
+        page = write_page(
+            groups,
+            title,
+            (self.to or self.folder) / "report.html",
+            diverged,
+            pictures_in(self.folder),
+        )
         print(f"page:   {page}")
 
 

@@ -12,7 +12,11 @@ from widevalley.report.groups import (
     folders_in,
     group_runs,
 )
-from widevalley.report.hardening_table import hardening_cells, write_hardening
+from widevalley.report.hardening_table import (
+    hardening_cells,
+    hardening_differences,
+    write_hardening,
+)
 from widevalley.report.landscape_figures import (
     draw_line,
     draw_planes,
@@ -22,6 +26,7 @@ from widevalley.report.landscape_figures import (
 )
 from widevalley.report.pac_bayes_table import broken_bounds, pac_bayes_cells, write_pac_bayes
 from widevalley.report.page import write_page
+from widevalley.report.page_pictures import pictures_in
 from widevalley.report.paper_tables import (
     copy_reproduction,
     sgld_table,
@@ -63,8 +68,10 @@ __all__ = [
     "folders_in",
     "group_runs",
     "hardening_cells",
+    "hardening_differences",
     "markdown_table",
     "pac_bayes_cells",
+    "pictures_in",
     "redraw",
     "rich_table",
     "run_cells",

@@ -51,6 +51,11 @@ class Interval:
             return f"{text} (no interval)"
         return f"{text} ({self.low:+.{digits}f} to {self.high:+.{digits}f})"
 
+    def marked(self, digits: int) -> str:
+        """The same, bold in Markdown where the bounds leave out 0."""
+        said = self.shown(digits)
+        return said if self.low <= 0 <= self.high else f"**{said}**"
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -7,19 +7,51 @@ from pathlib import Path
 from widevalley.experiments import load_hardening
 from widevalley.report.groups import summarise
 from widevalley.report.table import Cells, markdown_table
+from widevalley.report.tournament_table import paired
 
 
 def hardening_cells(file: Path) -> Cells:
     """One row a name of a run: mean over seeds and its standard error, in nats."""
-    found = load_hardening(file)
-    fields = list(found[0].losses)
-    heads = ["run", "seeds", *fields]
+    found = _by_name(file)
+    fields = _fields(found)
     rows = []
-    for name in dict.fromkeys(each.run.rpartition("/")[0] for each in found):
-        own = [each.losses for each in found if each.run.rpartition("/")[0] == name]
-        shown = [summarise(losses[field] for losses in own).shown(4) for field in fields]
-        rows.append([name, str(len(own)), *shown])
-    return heads, rows
+    for name, runs in found.items():
+        shown = [summarise(run[field] for run in runs.values()).shown(4) for field in fields]
+        rows.append([name, str(len(runs)), *shown])
+    return ["run", "seeds", *fields], rows
+
+
+def hardening_differences(file: Path) -> Cells:
+    """One row a name, the first apart: the mean difference from the first at the same seed.
+
+    With Student's interval of 95 %, bold where it does not hold 0; no rows where no seed is shared.
+    """
+    found = _by_name(file)
+    first, *others = found
+    base, fields, rows = found[first], _fields(found), []
+    for name in others:
+        if not found[name].keys() & base.keys():
+            continue
+        both = [
+            [{seed: run[field] for seed, run in runs.items()} for runs in (found[name], base)]
+            for field in fields
+        ]
+        rows.append([name, *(paired(ours, theirs).marked(4) for ours, theirs in both)])
+    return [f"minus {first}", *fields], rows
+
+
+def _by_name(file: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each name of a run the measures of each seed."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for each in load_hardening(file):
+        name, _, seed = each.run.rpartition("/")
+        found.setdefault(name, {})[seed] = each.losses
+    return found
+
+
+def _fields(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    runs = next(iter(found.values()))
+    return list(next(iter(runs.values())))
 
 
 def write_hardening(file: Path) -> Path:
@@ -34,4 +66,11 @@ def write_hardening(file: Path) -> Path:
         f"{settings['tuning']} gradients of AdamW at {settings['tuning_lr']:g} on other data "
         "(forgetting), with the loss there after them.\n"
     )
+    differences = hardening_differences(file)
+    if differences[1]:
+        with table.open("a") as page:
+            page.write(
+                "\n## Differences\n\nThe mean over shared seeds, with Student's interval of 95 %; "
+                f"bold: it does not hold 0.\n\n{markdown_table(differences)}"
+            )
     return table

@@ -13,6 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from widevalley._files import atomic_write
 from widevalley.report.groups import Group
+from widevalley.report.page_pictures import Picture
 from widevalley.report.table import run_cells
 from widevalley.training import RunFolder
 from widevalley.valley.landscape import toy_landscape
@@ -24,11 +25,16 @@ SCOPES = tuple(10 ** (k / 5 - 5) for k in range(26))
 
 
 def write_page(
-    groups: Sequence[Group], title: str, file: Path, diverged: Sequence[RunFolder] = ()
+    groups: Sequence[Group],
+    title: str,
+    file: Path,
+    diverged: Sequence[RunFolder] = (),
+    pictures: Sequence[Picture] = (),
 ) -> Path:
     """Write the page; it needs no network. Returns its path."""
     heads, rows = run_cells(groups, diverged)
-    data = {"axes": AXES, "groups": [_curves(group) for group in groups], "toy": _explorer()}
+    curves = [_curves(group) for group in groups]
+    data = {"axes": AXES, "groups": curves, "pictures": pictures, "toy": _explorer()}
     template = resources.files("widevalley.report").joinpath("page.html").read_text("utf-8")
     parts = {
         "title": escape(title),

@@ -88,7 +88,7 @@ class Tournament:
         return [held_out(f, self.criterion) for f in done]
 
 
-def paired(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
+def paired(ours: dict[Any, float], theirs: dict[Any, float]) -> Interval:
     """Student's interval of the mean difference between runs of the same seeds.
 
     Of a single seed it is all numbers. Raises ValueError where no seed is shared.
@@ -154,8 +154,7 @@ def _difference(played: Tournament, ours: Group, theirs: Group, field: str) -> s
     if ours is theirs:
         return ""
     interval = paired(played.by_seed(ours, field), played.by_seed(theirs, field))
-    said = interval.shown(DIGITS[field])
-    return said if interval.low <= 0 <= interval.high else f"**{said}**"
+    return interval.marked(DIGITS[field])
 
 
 def tuning_cells(played: Tournament) -> Cells:
