@@ -1,7 +1,16 @@
-"""The package without its extras."""
+"""The package without its extras, and as conda has it."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
+
+import widevalley
+
+ROOT = Path(__file__).parents[1]
+CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+"""What has another name there."""
 
 MISSING = "import sys; [sys.modules.__setitem__(name, None) for name in {names!r}]; "
 EXTRAS = ("lightning_fabric", "matplotlib", "numpy", "pooch", "rich", "sklearn", "tyro")
@@ -52,3 +61,16 @@ def test_pictures_say_which_extra_they_need():
     assert done.stderr.splitlines()[-1] == (
         "ImportError: widevalley.plot needs matplotlib: pip install 'widevalley[plot]'"
     )
+
+
+def test_condas_recipe_asks_for_what_the_package_does():
+    recipe = (ROOT / "conda/recipe.yaml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert f'version: "{widevalley.__version__}"' in recipe
+    asked = dict(re.findall(r"- ([\w-]+) >=([\d.]+)", recipe))
+    assert asked.pop("hatchling") == "1.27"
+    assert asked.pop("python") == project["requires-python"].removeprefix(">=")
+    ours = {*project["dependencies"], *extras["valley"], *extras["experiments"]}
+    named = dict(one.split(">=") for one in ours)
+    assert asked == {CONDA.get(name, name): least for name, least in named.items()}
