@@ -98,7 +98,7 @@ def test_flatness_without_walks_and_other_settings(capsys):
     assert main(["flatness", "runs/tiny/paper", *QUICK, "--chains", "0", "--to", "out"]) == 0
     assert not any("walk" in name for name in load_flatness(Path("out/flatness.json"))[0].measures)
     assert main(["flatness", "runs/tiny/paper", *FEW, "--to", "out"]) == 2
-    assert "flatness.json: holds measures of other settings" in capsys.readouterr().err
+    assert "flatness.json: holds measures by other settings" in capsys.readouterr().err
 
 
 def test_slices_line_and_planes():

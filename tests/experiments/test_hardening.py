@@ -78,7 +78,7 @@ def test_measures_that_stand_are_not_made_again(folders, tmp_path):
     told = []
     measure_hardening(folders[:1], SMALL, tmp_path, progress=told.append)
     file = measure_hardening(folders, SMALL, tmp_path, progress=told.append)
-    assert told == ["adamw/seed-0", "adamw/seed-1"]
+    assert told == ["adamw/seed-0 (1 of 1)", "adamw/seed-1 (1 of 1)"]
     assert len(json.loads(file.read_text())) == 2
     with pytest.raises(ValueError, match="holds measures by other settings"):
         measure_hardening(folders, replace(SMALL, draws=3), tmp_path)

@@ -155,7 +155,7 @@ def test_the_command(digits, tmp_path, capsys):
     assert main([*line, *few]) == 0
     assert "| true, sgld | 1 | 1,297 |" in (tmp_path / "out/table.md").read_text()
     assert main(line) == 2
-    assert "holds bounds by other settings" in capsys.readouterr().err
+    assert "holds measures by other settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -241,12 +241,12 @@ def test_a_picture_of_something_else_is_refused():
 
 def test_a_bar_writes_lines_where_there_is_no_terminal(capsys, monkeypatch):
     monkeypatch.setattr("widevalley.plot.progress.LINE_EVERY", -1.0)
-    bar = plot.progress_bar("products", then="now the rest")
+    bar = plot.progress_bar("products", then="now the rest of {}".format)
     bar(1, 2)
     bar(2, 2)
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("1 of 2 products, ")
-    assert last == "2 products done; now the rest"
+    assert last == "2 products done; now the rest of 2"
 
 
 def test_a_bar_gives_the_cursor_back_where_an_error_ends_the_work(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from widevalley._files import atomic_write
 from widevalley.data import Corpus, Dataset, in_characters, load_ptb, load_war_and_peace, rotated
+from widevalley.experiments.measured_runs import Progress, measure_missing
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.run_end import RANGES, run_name
 from widevalley.training import AdamWSettings, Loop, RunFolder, Task, check_ranges, restore
@@ -58,7 +58,7 @@ def measure_hardening(
     config: HardeningConfig,
     to: Path,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     command: str = "",
 ) -> Path:
     """Measure runs into `to`/hardening.json, leaving out those that stand there already.
@@ -73,22 +73,14 @@ def measure_hardening(
     (recipe,) = recipes
     if config.tuning and recipe not in OTHER:
         raise ValueError(f"tuning={config.tuning}: must be 0 for {recipe}, which has no other data")
-    file = to / "hardening.json"
     facts = {"recipe": recipe, "settings": json.loads(json.dumps(asdict(config)))}
-    found = load_hardening(file) if file.exists() else []
-    for each in found:
-        if {name: each.facts[name] for name in facts} != facts:
-            raise ValueError(f"{file}: holds measures by other settings or of another recipe")
-    for folder in folders:
-        name = run_name(folder)
-        if all(each.run != name for each in found):
-            if progress:
-                progress(name)
-            losses = _losses(folder, config)
-            found.append(Hardening(name, losses, facts | {"command": command}))
-            with atomic_write(file) as out:
-                out.write((json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
-    return file
+    named = {run_name(folder): folder for folder in folders}
+
+    def measure(name: str) -> Hardening:
+        return Hardening(name, _losses(named[name], config), facts | {"command": command})
+
+    file = to / "hardening.json"
+    return measure_missing(list(named), measure, file, facts, load_hardening, progress=progress)
 
 
 def load_hardening(file: Path) -> list[Hardening]:

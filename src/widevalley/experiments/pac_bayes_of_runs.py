@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from widevalley._files import atomic_write
 from widevalley.data import Dataset
 from widevalley.experiments.binary_mnist import BOUND
+from widevalley.experiments.measured_runs import Progress, measure_missing
 from widevalley.experiments.recipes import BOUNDED
 from widevalley.experiments.run_end import run_name
 from widevalley.training import (
@@ -78,7 +78,7 @@ def measure_pac_bayes(
     config: PacBayesConfig,
     to: Path,
     *,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     command: str = "",
 ) -> Path:
     """Bound runs into `to`/pac-bayes.json, leaving out those that stand there already.
@@ -87,24 +87,16 @@ def measure_pac_bayes(
         ValueError: a run whose loss is not bounded or whose optimizer has no thermal noise, or
             bounds there by other settings.
     """
+    facts = {"settings": json.loads(json.dumps(asdict(config)))}
+    named = {f"{folder.config['recipe']}/{run_name(folder)}": folder for folder in folders}
+
+    def measure(name: str) -> PacBayes:
+        versions = environment_facts(torch.device("cpu"))
+        numbers = _bounds(named[name], config)
+        return PacBayes(name, numbers, facts | {"command": command} | versions)
+
     file = to / "pac-bayes.json"
-    settings = json.loads(json.dumps(asdict(config)))
-    found = load_pac_bayes(file) if file.exists() else []
-    for each in found:
-        if each.facts["settings"] != settings:
-            raise ValueError(f"{file}: holds bounds by other settings")
-    for folder in folders:
-        name = f"{folder.config['recipe']}/{run_name(folder)}"
-        if all(each.run != name for each in found):
-            if progress:
-                progress(name)
-            numbers = _bounds(folder, config)
-            facts = {"settings": settings, "command": command}
-            facts |= environment_facts(torch.device("cpu"))
-            found.append(PacBayes(name, numbers, facts))
-            with atomic_write(file) as out:
-                out.write((json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
-    return file
+    return measure_missing(list(named), measure, file, facts, load_pac_bayes, progress=progress)
 
 
 def load_pac_bayes(file: Path) -> list[PacBayes]:

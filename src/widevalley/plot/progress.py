@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,10 +23,10 @@ class progress_bar:  # noqa: N801 - called like a function, and its instance is 
 
     Args:
         unit: what is counted, in the plural.
-        then: printed when the last is done: what goes on without a bar.
+        then: makes of their number what is printed at the end: what goes on without a bar.
     """
 
-    def __init__(self, unit: str, *, then: str = "") -> None:
+    def __init__(self, unit: str, *, then: Callable[[int], str] | None = None) -> None:
         self._unit, self._then = unit, then
         self._console = Console()
         columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
@@ -48,7 +49,8 @@ class progress_bar:  # noqa: N801 - called like a function, and its instance is 
         if done == total:
             self._bar.stop()
             if self._then:
-                self._console.print(f"{total:,} {self._unit} done; {self._then}", soft_wrap=True)
+                said = f"{total:,} {self._unit} done; {self._then(total)}"
+                self._console.print(said, soft_wrap=True)
 
     def __enter__(self) -> Self:
         return self

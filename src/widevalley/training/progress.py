@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from widevalley.training.folder import Record
 from widevalley.training.metrics import metric_of, result_of
 
 LINE_EVERY = 10.0
 """Seconds between plain lines of a run, its last line apart."""
+BESIDES = 58
+"""Columns of a terminal that a bar takes beside the name of its run."""
 
 
 class RunProgress:
@@ -36,8 +40,8 @@ class Bars:
         self.console = console or Console()
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=8),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} gradients"),
+            BarColumn(bar_width=6, table_column=Column(min_width=6)),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             TextColumn("{task.fields[summary]}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=self.console,
@@ -66,7 +70,10 @@ class _Bar(RunProgress):
         self._bars, self._name = bars, name
 
     def start(self, done: int, total: int) -> None:
-        self._task = self._bars.add_task(self._name, total=total, completed=done, summary="")
+        room = max(8, self._bars.console.width - BESIDES)
+        # What tells the runs of a sweep apart stands at the end of their names.
+        name = self._name if len(self._name) <= room else f"…{self._name[1 - room :]}"
+        self._task = self._bars.add_task(name, total=total, completed=done, summary="")
 
     def update(self, done: int) -> None:
         self._bars.update(self._task, completed=done)
@@ -81,13 +88,16 @@ class _Lines(RunProgress):
         self._next = time.monotonic() + LINE_EVERY
 
     def start(self, done: int, total: int) -> None:
-        self._total = total
+        self._total, self._done, self._began = total, done, time.monotonic()
 
     def record(self, record: Record) -> None:
         if time.monotonic() >= self._next or record.get("final"):
             self._next = time.monotonic() + LINE_EVERY  # a log wants few lines
-            done = f"{record['gradients']:,}/{self._total:,} gradients"
-            self._console.print(f"{self._name}  {done}  {summary(record)}", soft_wrap=True)
+            done, last = record["gradients"], bool(record.get("final"))
+            pace = (time.monotonic() - self._began) / max(1, done - self._done)
+            left = "" if last else f"  {timedelta(seconds=round(pace * (self._total - done)))} left"
+            said = f"{done:,}/{self._total:,} gradients  {summary(record)}{left}"
+            self._console.print(f"{self._name}  {said}", soft_wrap=True)
 
 
 def summary(record: Record) -> str:

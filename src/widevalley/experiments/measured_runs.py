@@ -1,0 +1,72 @@
+"""Measures of several runs in one JSON file: each is written as soon as it is made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from widevalley._files import atomic_write
+
+
+class Measured(Protocol):
+    """What is measured of one run, a dataclass."""
+
+    @property
+    def run(self) -> str:
+        """Its name and seed."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it depends on."""
+
+
+M = TypeVar("M", bound=Measured)
+Progress = Callable[[str], None]
+
+
+def write_measures(found: Sequence[Any], file: Path) -> None:
+    """Write dataclasses to a file which others may be reading."""
+    with atomic_write(file) as out:
+        out.write((json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
+
+
+def measure_missing(
+    names: Sequence[str],
+    measure: Callable[[str], M],
+    file: Path,
+    facts: Mapping[str, Any],
+    load: Callable[[Path], list[M]],
+    *,
+    write: Callable[[Sequence[M], Path], None] = write_measures,
+    progress: Progress | None = None,
+) -> Path:
+    """Measure the runs that are not in the file yet, and return it.
+
+    Processes that measure different runs may do so into one file at the same time. `progress` is
+    told each run as it begins, and about how long the rest will take.
+
+    Raises ValueError where the file holds measures with other `facts`.
+    """
+
+    def found() -> list[M]:
+        return load(file) if file.exists() else []
+
+    for each in found():
+        if {name: each.facts[name] for name in facts} != facts:
+            raise ValueError(f"{file}: holds measures by other settings or of another recipe")
+    missing = [name for name in names if name not in {each.run for each in found()}]
+    began = time.monotonic()
+    for k, name in enumerate(missing):
+        if progress:
+            left = (time.monotonic() - began) / max(k, 1) * (len(missing) - k)
+            time_left = f", about {timedelta(seconds=round(left))} left" if k else ""
+            progress(f"{name} ({k + 1} of {len(missing)}{time_left})")
+        one = measure(name)
+        # Read again: another process may have added its runs in the minutes since.
+        write([*(each for each in found() if each.run != name), one], file)
+    return file
