@@ -63,6 +63,14 @@ def test_pictures_say_which_extra_they_need():
     )
 
 
+def test_instruments_say_which_extra_they_need():
+    done = run("import widevalley; print('there'); import widevalley.valley", ("numpy",))
+    assert done.stdout == "there\n"
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: widevalley.valley needs numpy: pip install 'widevalley[valley]'"
+    )
+
+
 def test_condas_recipe_asks_for_what_the_package_does():
     recipe = (ROOT / "conda/recipe.yaml").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -12,6 +12,11 @@
 Here are the names most users need first; each lives in a namespace too.
 """
 
+try:
+    import numpy as _numpy  # noqa: F401
+except ImportError as error:
+    raise ImportError("widevalley.valley needs numpy: pip install 'widevalley[valley]'") from error
+
 from widevalley.valley import entropy, hessian, landscape, robustness, samplers, theory
 from widevalley.valley.estimate import Estimate
 from widevalley.valley.hessian import (
