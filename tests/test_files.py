@@ -83,3 +83,18 @@ def test_others_may_read_what_is_written(tmp_path):
     (tmp_path / "plain").write_bytes(CONTENT)
     modes = {path.stat().st_mode for path in tmp_path.iterdir()}
     assert len(modes) == 1
+
+
+def test_a_run_on_a_full_disk_ends_with_one_line(tmp_path):
+    """A limit on the size of files stands for the disk; what stands there already stays."""
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
+    command = [sys.executable, "-m", "widevalley", "train", "digits", "--runs", str(tmp_path)]
+    limit = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    done = subprocess.run(
+        [*command, "--epochs", "2"], capture_output=True, text=True, check=False, cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )  # fmt: skip
+    checkpoint = tmp_path / "digits/entropy-sgd/seed-0/checkpoint.pt"
+    assert done.returncode == 1
+    assert done.stderr == f"widevalley: [Errno 27] File too large: '{checkpoint}'\n"
+    assert not any(path.name.endswith(".part") for path in checkpoint.parent.iterdir())

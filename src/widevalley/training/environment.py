@@ -45,7 +45,8 @@ def source_commit(file: Path) -> str | None:
     """
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(file.parent), *arguments]
+        # status would else take a lock, which a process that is killed leaves to the next.
+        command = ["git", "--no-optional-locks", "-C", str(file.parent), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
         return done.stdout.strip()
 
