@@ -138,7 +138,8 @@ def peers() -> Iterator[Contender]:
 def measure(case: str, chosen: list[Contender], device: torch.device, rounds: int) -> list[Row]:
     """Time every contender on the same parameters; what each keeps of them is its own."""
     shared = [nn.Parameter(torch.randn(shape, device=device)) for shape in SHAPES[case]]
-    gradients = [1e-3 * torch.randn_like(p) for p in shared]
+    # Of 0, in memory of their own: torch's foreach adds the momentum to them, and they would grow.
+    gradients = [torch.randn_like(p).mul_(0) for p in shared]
 
     def ready() -> None:  # heavyball takes gradients away
         for p, gradient in zip(shared, gradients, strict=True):

@@ -1,10 +1,13 @@
 """The swap between walker and anchor."""
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from tests.optim.optimizers import ANCHORED
-from tests.optim.problems import mlp, same, train, weights
+from tests.optim.problems import batch, mlp, same, train, weights
 from widevalley import EntropySGD
 
 anchored = pytest.mark.parametrize("info", ANCHORED, ids=str)
@@ -126,3 +129,32 @@ def test_metrics_are_those_of_the_walk_and_change_nothing(info):
     train(model, ours, range(2, 9))
     train(twin, theirs, range(2, 9))
     assert same(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e38])
+@pytest.mark.parametrize("info", ANCHORED, ids=str)
+def test_a_walk_that_leaves_all_numbers_leaves_the_anchor(info, bad):
+    """The step that would end it says which parameter, again and again; the anchor is as it was."""
+    model = mlp()
+    optimizer = info.build(model.parameters())
+    steps = optimizer.param_groups[0]["langevin_steps"]
+    train(model, optimizer, range(steps))
+    with optimizer.at_anchor():
+        before = weights(model)
+    said = []
+    for i in range(steps):
+        inputs, targets = batch(i)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        if i == 0:
+            next(model.parameters()).grad.view(-1)[0] = bad
+        try:
+            optimizer.step()
+        except FloatingPointError as error:
+            said.append(str(error))
+    if not said:  # Adam divides a huge gradient by its own size
+        assert math.isfinite(bad)
+        return
+    assert "parameter 0 of group 0, of shape" in said[0]
+    with optimizer.at_anchor():
+        assert same(weights(model), before)

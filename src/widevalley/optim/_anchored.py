@@ -30,7 +30,7 @@ from torch import Tensor
 from widevalley.optim._base import State
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import Shown, adopt, hold, show_exactly
-from widevalley.optim._tensors import copy_, state_dtype, views
+from widevalley.optim._tensors import all_finite, copy_, name_of, state_dtype, views
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
@@ -99,9 +99,21 @@ class AnchoredOptimizer(Shown):
             self._displaced().add(moving)
 
     def _end_walks(self, groups: list[Group]) -> None:
+        self._check_walks(groups)
         self._move_anchors(groups)
         self._read_out(groups)
         self._restart_walks(groups)
+
+    def _check_walks(self, groups: list[Group]) -> None:
+        """Raise FloatingPointError, the anchors as they were, where a walk has left all numbers."""
+        ended = [pair for group in groups for pair in self._walked(group)]
+        if all_finite(views(mean_of(p, state) for p, state in ended)):
+            return
+        lost = next(p for p, state in ended if not all_finite(views([mean_of(p, state)])))
+        raise FloatingPointError(
+            f"the walk has ended at {name_of(lost, self.param_groups)} that is not finite: a "
+            "gradient was not, or the rate is too high; at_anchor() has the weights before the walk"
+        )
 
     def _meet(self, moving: list[Group], step: int) -> None:
         """What workers do together after a step of a walk; `Replicas` has it."""

@@ -69,6 +69,8 @@ class CheckedOptimizer(Optimizer, ABC):
         Raises:
             ValueError: a gradient is sparse, or a setting was changed to what is not allowed;
                 nothing has been written then.
+            FloatingPointError: a walk around an anchor would end at weights that are not finite;
+                the anchor is as before it.
         """
         loss = None
         if closure is not None:

@@ -1,5 +1,6 @@
 """The kinds of tensor an optimizer here accepts, the numbers in them, and how those are counted."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -42,6 +43,25 @@ def local_real_view(t: Tensor) -> Tensor:
 def views(tensors: Iterable[Tensor]) -> list[Tensor]:
     """`local_real_view` of each."""
     return list(map(local_real_view, tensors))
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether the norms of all are numbers; waits once for each device."""
+    norms: dict[torch.device, list[Tensor]] = {}
+    for norm in torch._foreach_norm(tensors) if tensors else ():
+        norms.setdefault(norm.device, []).append(norm)
+    return all(math.isfinite(torch.stack(of_one).sum().item()) for of_one in norms.values())
+
+
+def name_of(p: Tensor, groups: Sequence[dict[str, Any]]) -> str:
+    """A parameter in words: its name where the optimizer was given names, else its place."""
+    for g, group in enumerate(groups):
+        for i, one in enumerate(group["params"]):
+            if one is p:
+                names = group.get("param_names")
+                place = names[i] if names else f"parameter {i} of group {g}"
+                return f"{place}, of shape {tuple(p.shape)},"
+    raise AssertionError("not a parameter of these groups")
 
 
 def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:

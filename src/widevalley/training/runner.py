@@ -122,7 +122,10 @@ class _Run:
         next_tick = time.monotonic() + TICK
         next_checkpoint = time.monotonic() + self.config.checkpoint_every
         while loop.gradients < loop.total:
-            loop.step()
+            try:
+                loop.step()
+            except FloatingPointError as error:  # a walk has, and so has a loss
+                raise self.diverged() from error
             if loop.gradients % self.evaluate_every == 0 and loop.gradients < loop.total:
                 self.record(self.workers.first(loop.evaluate))
             now = time.monotonic()

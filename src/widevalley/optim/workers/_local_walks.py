@@ -90,6 +90,7 @@ class LocalWalks(ConnectedOptimizer):
         self._ending = {p for p, _ in landing}
         self._set_clock(outer_step=landing[0][1]["on_way"])  # of the walk that the means are of
         try:
+            self._check_walks(moving)
             self._move_anchors(moving)
             self._read_out(moving)
         finally:

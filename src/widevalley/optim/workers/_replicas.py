@@ -37,6 +37,7 @@ class Replicas(LocalWalks):
                     pull = torch._foreach_sub(_centres(walked), anchors(walked))
                     torch._foreach_mul_(pull, min(float(group["coupling"]) * factor, 1.0))
                     pulls += list(pull)
+            self._check_walks(moving)
             self._move_anchors(moving)
             x = anchors(ended)
             if x:
