@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -126,6 +128,30 @@ def test_a_diverged_trial_is_no_winner(tmp_path, monkeypatch):
     assert any(f.diverged for f in folders_in(folder, "trials/*/*/*"))
     (final,) = folders_in(folder, "*/*")
     assert final.config["optimizer"]["lr"] == 0.05
+
+
+def test_a_run_that_another_process_is_at_keeps_nobody_from_the_others(tmp_path, monkeypatch):
+    """Two processes share the runs with fresh seeds; the last that is left is waited for."""
+    monkeypatch.setattr(played, "PATIENCE", 0.05)
+    first, second = (RunFolder(tmp_path / f"digits-40/sgd/seed-{n}") for n in (1, 2))
+    locked, in_order = threading.Event(), []
+
+    def another_process():
+        with first.locked():
+            locked.set()
+            for _ in range(600):
+                if second.finished:
+                    break
+                time.sleep(0.05)
+            in_order.append((second.finished, first.begun))
+
+    other = threading.Thread(target=another_process)
+    other.start()
+    locked.wait()
+    play(DIGITS, ["sgd"], replace(RULES, trials=1), tmp_path)
+    other.join()
+    assert in_order == [(True, False)]
+    assert first.finished
 
 
 def test_other_rules_are_refused(tmp_path, monkeypatch):

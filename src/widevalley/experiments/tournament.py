@@ -70,7 +70,7 @@ def play(
     """Run what is missing of a tournament and return its folder, ROOT/TASK-BUDGET.
 
     Finished runs are not made again, so that trials, seeds and methods may be added. Several
-    processes may play one at the same time; each waits for what the others are at.
+    processes may play one at the same time, and share its runs; each returns when all are made.
 
     Raises:
         ValueError: an unknown method, or a folder that holds a tournament by other rules: another
@@ -91,8 +91,15 @@ def play(
             while not study.complete:
                 time.sleep(PATIENCE)
                 study.run(rules.trials, functools.partial(player.trial, method))
-            for seed in range(1, rules.seeds + 1):
-                player.final(method, study.best, seed)
+        finals = [
+            (method, study.best, seed)
+            for method, study in studies
+            for seed in range(1, rules.seeds + 1)
+        ]
+        busy = [final for final in finals if not player.final(*final)]
+        while busy:  # what another process is at, and left if it is killed
+            time.sleep(PATIENCE)
+            busy = [final for final in busy if not player.final(*final)]
     return folder
 
 
@@ -179,17 +186,15 @@ class _Player:
         with atomic_write(folder.path / ROUNDED) as out:
             out.write(json.dumps(found).encode() + b"\n")
 
-    def final(self, method: Method, point: Point, seed: int) -> None:
-        """Run a point with a fresh seed; wait for it where another process is at it."""
+    def final(self, method: Method, point: Point, seed: int) -> bool:
+        """Run a point with a fresh seed; False where another process is at it."""
         config = self._config(method, point, seed=seed, tuning=False)
         path = self.folder / method.name / f"seed-{seed}"
-        while True:
-            try:
-                self._run(self.task, config, path, f"{method.name} seed {seed}")
-            except RunBusy:
-                time.sleep(PATIENCE)
-            else:
-                return
+        try:
+            self._run(self.task, config, path, f"{method.name} seed {seed}")
+        except RunBusy:
+            return False
+        return True
 
     def _run(self, task: Task, config: RunConfig, path: Path, name: str) -> RunFolder:
         """The run at `path`, made where it is missing."""
