@@ -11,6 +11,7 @@ def main() -> int:
     """Run the command line and return its exit code."""
     try:
         from widevalley import cli
+        from widevalley.training import started
     except ModuleNotFoundError as error:
         print(
             f"widevalley: the command needs {error.name}: pip install 'widevalley[experiments]'",
@@ -18,7 +19,7 @@ def main() -> int:
         )
         return 1
     code = cli.main()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started() > 1:
         # A thread of gloo may yet want the interpreter that is taken down, and would abort.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -56,10 +56,11 @@ def measure_missing(
     def found() -> list[M]:
         return load(file) if file.exists() else []
 
-    for each in found():
+    there = found()
+    for each in there:
         if {name: each.facts[name] for name in facts} != facts:
             raise ValueError(f"{file}: holds measures by other settings or of another recipe")
-    missing = [name for name in names if name not in {each.run for each in found()}]
+    missing = [name for name in names if name not in {each.run for each in there}]
     began = time.monotonic()
     for k, name in enumerate(missing):
         if progress:

@@ -20,18 +20,16 @@ def running_cells(root: Path) -> tuple[Cells, bool]:
     are none.
     """
     files = [root / "config.json"] if RunFolder(root).begun else root.rglob("seed-*/config.json")
-    folders = sorted((RunFolder(file.parent) for file in files), key=lambda f: (_ended(f), f.path))
-    if not folders:
+    found = [RunFolder(file.parent) for file in files]
+    if not found:
         raise ValueError(f"{root}: neither a run folder nor one with runs at seed-N below")
+    ended = {f.path: f.finished or f.diverged for f in found}
+    folders = sorted(found, key=lambda f: (ended[f.path], f.path))
     rows = [
         [str(f.path.relative_to(root.parent if root == f.path else root)), *_said(f)]
         for f in folders
     ]
-    return (["run", "last record", "epochs", ""], rows), all(map(_ended, folders))
-
-
-def _ended(folder: RunFolder) -> bool:
-    return folder.finished or folder.diverged
+    return (["run", "last record", "epochs", ""], rows), all(ended.values())
 
 
 def _said(folder: RunFolder) -> list[str]:
@@ -39,7 +37,7 @@ def _said(folder: RunFolder) -> list[str]:
     last = records[-1] if records else {"epoch": 0.0, "seconds": 0.0}
     if folder.diverged:
         state = "diverged"
-    elif folder.finished:
+    elif last.get("final"):
         state = f"finished after {_time(last['seconds'])}"
     else:
         file = "metrics.jsonl" if records else "config.json"
