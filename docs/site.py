@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: README.md is the first page, results/ a part of the site; a report is shown.
+"""Hooks of mkdocs: README.md is the first page, results/ a part of the site.
 
 Files keep the links by which they find each other in the repository; here these become links of the
 site, in which docs/ is the root. What is no page (code, data) is named without a link.
@@ -7,13 +7,10 @@ site, in which docs/ is the root. What is no page (code, data) is named without 
 import re
 from pathlib import Path
 from posixpath import dirname, join, normpath
-from tempfile import TemporaryDirectory
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-from widevalley.report import find_groups, pictures_in, write_page
 
 ROOT = Path(__file__).parents[1]
 SHOWN = (".md", ".png", ".svg")
@@ -27,18 +24,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if path.suffix in SHOWN:
             name = path.relative_to(ROOT).as_posix()
             files.append(File.generated(config, name, abs_src_path=str(path)))
-    files.append(File.generated(config, "example-report.html", content=_report()))
     return files
-
-
-def _report() -> str:
-    """What `widevalley report` makes of results/digits, with the spectra and planes there are."""
-    results = ROOT / "results"
-    pictures = pictures_in(results / "spectra") + pictures_in(results / "studies")
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "report.html"
-        title = "Four optimizers on handwritten digits"
-        return write_page(find_groups(results / "digits"), title, file, (), pictures).read_text()
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import write_report
 
 from widevalley.report import find_groups, pictures_in, write_page
 from widevalley.valley.hessian import Density, Spectrum
@@ -42,10 +43,13 @@ def page(file):
         browser.close()
 
 
+def data_of(file):
+    pattern = r'<script id="data" type="application/json">(.*?)</script>'
+    return json.loads(re.search(pattern, file.read_text()).group(1))
+
+
 def test_it_holds_the_runs_and_the_packages_own_local_entropies(file):
-    text = file.read_text()
-    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text)
-    data = json.loads(found.group(1))
+    text, data = file.read_text(), data_of(file)
     assert {group["name"] for group in data["groups"]} == {
         "entropy-sgd",
         "entropy-adam",
@@ -60,6 +64,11 @@ def test_it_holds_the_runs_and_the_packages_own_local_entropies(file):
     toy, at = data["toy"], 10
     same = toy_landscape((toy["gammas"][at], min(toy["gammas"])))
     assert torch.allclose(torch.tensor(toy["entropies"][at]).double(), same.entropies[0], atol=1e-4)
+
+
+def test_the_example_among_the_docs_is_up_to_date(tmp_path):
+    made = data_of(write_report.write(tmp_path / "report.html"))
+    assert data_of(write_report.PAGE) == made, "run: make docs"
 
 
 def test_pictures_hold_what_instruments_measured():
