@@ -7,7 +7,14 @@ from functools import partial
 from widevalley.data import load_cifar10
 from widevalley.experiments.recipe import Recipe, with_dropout
 from widevalley.models import AllCNN
-from widevalley.training import EntropySGDSettings, RunConfig, SGDSettings, SGLDSettings, Task
+from widevalley.training import (
+    EntropySGDSettings,
+    LocalEntropyAdamWAverageSettings,
+    RunConfig,
+    SGDSettings,
+    SGLDSettings,
+    Task,
+)
 
 _allcnn = partial(RunConfig, dropout=0.5, input_dropout=0.2, evaluate_every=2.0)
 _entropy_sgd = EntropySGDSettings(gamma=0.03, weight_decay=1e-3)
@@ -32,7 +39,13 @@ ALLCNN = Recipe(
             schedule_from=60.0,
             schedule_every=60.0,
         ),
-        "best": _allcnn(optimizer=_entropy_sgd, epochs=160.0),
+        "best": _allcnn(
+            optimizer=LocalEntropyAdamWAverageSettings(langevin_lr=3e-3, weight_decay=0.1),
+            epochs=160.0,
+            schedule="constant",
+            walk_schedule="cosine",
+        ),
+        "tuned": _allcnn(optimizer=SGDSettings(weight_decay=1e-3), epochs=160.0),
         "sgld": _allcnn(
             optimizer=SGLDSettings(weight_decay=1e-3),
             epochs=500.0,
