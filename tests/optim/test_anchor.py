@@ -8,7 +8,9 @@ from torch import nn
 
 from tests.optim.optimizers import ANCHORED
 from tests.optim.problems import batch, mlp, same, train, weights
-from widevalley import EntropySGD
+from widevalley import EntropySGD, LocalEntropy
+from widevalley.gradient_point import Smoothing
+from widevalley.optim._anchored import mean_of
 
 anchored = pytest.mark.parametrize("info", ANCHORED, ids=str)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
@@ -129,6 +131,82 @@ def test_metrics_are_those_of_the_walk_and_change_nothing(info):
     train(model, ours, range(2, 9))
     train(twin, theirs, range(2, 9))
     assert same(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_metrics_leave_weights_beside_which_gradients_are_taken(dtype):
+    model = mlp(dtype=dtype)
+    settings = {"langevin_steps": 3, "gradient_point": Smoothing(0.3), "averaging": 1.0}
+    optimizer = EntropySGD(model.parameters(), **settings)
+    for i in range(7):
+        train(model, optimizer, [i])
+        before = weights(model)
+        found = optimizer.metrics()
+        assert same(before, weights(model))
+        assert found["distance"] == found["pseudo_gradient"]
+        assert (found["distance"] == 0) == (i % 3 == 2)
+
+
+@anchored
+def test_gain_and_cosine_are_those_of_successive_pseudo_gradients(info):
+    """From the anchors and means that states show before and after each walk."""
+    model = mlp(dtype=torch.float64)
+    optimizer = info.build(model.parameters())
+    steps = optimizer.param_groups[0]["langevin_steps"]
+    assert "gain" not in optimizer.metrics()
+    last = None
+    for walk in range(3):
+        anchors, newest = pseudo_gradient_of_a_walk(model, optimizer, walk, steps)
+        after = flat(optimizer.state[p]["anchor"] for p in model.parameters())
+        found = optimizer.metrics()
+        moved = (after - anchors).norm() / newest.norm()
+        assert found["gain"] == pytest.approx(float(moved), rel=1e-9)
+        assert ("cosine" in found) == (last is not None)
+        if last is not None:
+            cosine = torch.nn.functional.cosine_similarity(newest, last, dim=0)
+            assert found["cosine"] == pytest.approx(float(cosine), rel=1e-9)
+        last = newest
+    with optimizer.at_anchor():
+        assert optimizer.metrics()["gain"] == found["gain"]
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert "gain" not in optimizer.metrics()
+
+
+@pytest.mark.parametrize(("outer_lr", "cosine"), [(0.5, 1), (1.5, 1), (3.0, -1)])
+def test_an_outer_rate_that_is_too_high_turns_pseudo_gradients_around(outer_lr, cosine):
+    """A step of SGD at rate .5 on x²/2 goes half of the way: twice that is the minimum."""
+    x = nn.Parameter(torch.tensor([3.0, -4.0]))
+    inner = torch.optim.SGD([x], lr=0.5)
+    optimizer = LocalEntropy(inner, langevin_steps=1, averaging=1, outer_lr=outer_lr)
+    optimizer.metrics()
+    for _ in range(2):
+        optimizer.zero_grad()
+        (x.square().sum() / 2).backward()
+        optimizer.step()
+    found = optimizer.metrics()
+    assert found["gain"] == pytest.approx(outer_lr)
+    assert found["cosine"] == pytest.approx(cosine)
+
+
+def flat(tensors):
+    return torch.cat([t.detach().flatten().clone() for t in tensors])
+
+
+def pseudo_gradient_of_a_walk(model, optimizer, walk, steps):
+    """The anchors before it, and what its mean is off from them just before they move."""
+    seen = {}
+    move = optimizer._move_anchors
+
+    def moving(groups):
+        anchors = flat(optimizer.state[p]["anchor"] for p in model.parameters())
+        seen["x"] = anchors
+        seen["d"] = anchors - flat(mean_of(p, optimizer.state[p]) for p in model.parameters())
+        move(groups)
+
+    optimizer._move_anchors = moving
+    train(model, optimizer, range(walk * steps, (walk + 1) * steps))
+    optimizer._move_anchors = move
+    return seen["x"], seen["d"]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 1e38])

@@ -30,6 +30,7 @@ from torch import Tensor
 from widevalley.optim._base import State
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import Shown, adopt, hold, show_exactly
+from widevalley.optim._measures import Point, Succession, square_distance
 from widevalley.optim._tensors import all_finite, copy_, name_of, state_dtype, views
 from widevalley.optim._validation import Group, at_least, check, positive
 from widevalley.optim.readout import as_readout
@@ -67,6 +68,8 @@ class AnchoredOptimizer(Shown):
     """The connection to the other workers, where there is a process group."""
     # The parameters whose walks end together now, where that may be less than all.
     _ending: Container[Tensor] | None = None
+    # Of an optimizer whose metrics have been asked for.
+    _succession: Succession | None = None
 
     @abstractmethod
     def _walk(self, groups: list[Group]) -> None:
@@ -99,10 +102,18 @@ class AnchoredOptimizer(Shown):
             self._displaced().add(moving)
 
     def _end_walks(self, groups: list[Group]) -> None:
-        self._check_walks(groups)
-        self._move_anchors(groups)
-        self._read_out(groups)
+        self._advance(groups)
         self._restart_walks(groups)
+
+    def _advance(self, groups: list[Group]) -> None:
+        """Line 7, where the walks have ended at numbers, and the read-out."""
+        self._check_walks(groups)
+        if self._succession is None:
+            self._move_anchors(groups)
+        else:
+            ended = [pair for group in groups for pair in self._walked(group)]
+            self._succession.move(ended, lambda: self._move_anchors(groups))
+        self._read_out(groups)
 
     def _check_walks(self, groups: list[Group]) -> None:
         """Raise FloatingPointError, the anchors as they were, where a walk has left all numbers."""
@@ -161,7 +172,7 @@ class AnchoredOptimizer(Shown):
         2021.
         """
         check("loss", loss, *positive())
-        square = 0.0 if self.param_groups[0]["at_anchor"] else self._square("walker")
+        square = 0.0 if self.param_groups[0]["at_anchor"] else self._square(walker_of)
         if not square:
             raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
         gamma = 2 * float(loss) / square
@@ -176,30 +187,32 @@ class AnchoredOptimizer(Shown):
         ``scope`` gamma and ``temperature`` noise²/2 of the first group; ``distance`` ‖x' - x‖ of
         the walker from its anchor and ``pseudo_gradient`` ‖x - mu‖, over all parameters that have
         taken a step in this walk, 0 where none has; ``outer_step``, the count of walks.
+
+        From the first call on, which a checkpoint does not remember, one more tensor is kept for
+        each parameter, and of the walks that ended last there are ``gain``, how far the anchor
+        moved in pseudo-gradients, and ``cosine`` of the pseudo-gradient and the one before: near 1
+        the anchor may go further (a higher outer rate or momentum), below 0 it goes too far.
         """
+        if self._succession is None:
+            self._succession = Succession(mean_of)
         first = self.param_groups[0]
         before = {"anchor": first["at_anchor"], "average": first["at_average"]}
         self.train()
         found = {
             "scope": scope(first),
             "temperature": float(first["noise"]) ** 2 / 2,
-            "distance": math.sqrt(self._square("walker")),
-            "pseudo_gradient": math.sqrt(self._square("mean")),
+            "distance": math.sqrt(self._square(walker_of)),
+            "pseudo_gradient": math.sqrt(self._square(mean_of)),
             "outer_step": float(first["outer_step"]),
         }
         self._show(**before)
-        return found
+        return found | self._succession.numbers()
 
-    def _square(self, what: str) -> float:
-        """The squared distance of the walker, or of the mean, from the anchor."""
-        square = 0.0
+    def _square(self, point: Point) -> float:
+        """The squared distance of a point of the walks from the anchor."""
         with self._displaced().taken_off(self.param_groups):
-            for p, state in (pair for group in self.param_groups for pair in self._walked(group)):
-                point = state.get("walker", p) if what == "walker" else mean_of(p, state)
-                far = torch.linalg.vector_norm(point - state["anchor"])
-                far = far.full_tensor() if hasattr(far, "full_tensor") else far
-                square += float(far) ** 2
-        return square
+            walked = [pair for group in self.param_groups for pair in self._walked(group)]
+            return square_distance(walked, point)
 
     # --- who walks --------------------------------------------------------------------------
 
@@ -276,7 +289,8 @@ class AnchoredOptimizer(Shown):
         return state
 
     def _restore(self, saved: list[State]) -> None:
-        self.__dict__.pop("_displacement", None)  # what it kept is not what was loaded
+        self.__dict__.pop("_displacement", None)  # what they kept is not what was loaded
+        self.__dict__.pop("_succession", None)
         super()._restore(saved)
 
     def _settings_changed(self, group: Group) -> None:
@@ -305,7 +319,13 @@ def scope(group: Group) -> float:
     return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), LARGEST_EXPONENT))
 
 
+def walker_of(p: Tensor, state: State) -> Tensor:
+    """x', which a parameter of full precision is itself."""
+    walker: Tensor = state.get("walker", p)
+    return walker
+
+
 def mean_of(p: Tensor, state: State) -> Tensor:
     """mu, which is x' where averaging is 1."""
-    mu: Tensor = state["mean"] if "mean" in state else state.get("walker", p)
+    mu: Tensor = state["mean"] if "mean" in state else walker_of(p, state)
     return mu

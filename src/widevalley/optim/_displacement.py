@@ -21,7 +21,7 @@ from widevalley.optim._base import parameters_of
 from widevalley.optim._held import hold
 from widevalley.optim._noise import WORD
 from widevalley.optim._part import DisplacedPart, Members
-from widevalley.optim._tensors import copy_, is_small
+from widevalley.optim._tensors import copy_, is_small, local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim.gradient_point import GradientPoint
 
@@ -81,15 +81,16 @@ class Displacement:
 
     @contextmanager
     def taken_off(self, groups: list[Group]) -> Iterator[None]:
-        """Hold the walkers inside the block."""
-        members = [(p, state, group) for group in groups for p, state in self._walking(group)]
-        displaced = [(*member, member[1]["displaced"]) for member in members]
+        """Hold the walkers inside the block, and every bit of what was held before, after it."""
+        members = [pair for group in groups for pair in self._walking(group)]
+        displaced = [(p, state, state["displaced"]) for p, state in members]
+        displaced = [one for one in displaced if one[-1] >= 0]
+        held = [local_real_view(p).clone() for p, _, _ in displaced]
         self.take_off(groups)
         yield
-        for p, state, group, count in displaced:
+        copy_([p for p, _, _ in displaced], held)
+        for _, state, count in displaced:
             state["displaced"] = count
-            if count >= 0:
-                self.show_again(p, group)
 
     def show_again(self, p: Tensor, group: Group) -> None:
         """Displace a parameter that shows its walker as it was displaced."""

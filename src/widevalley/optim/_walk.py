@@ -18,7 +18,7 @@ from widevalley.optim._algorithm import (
     langevin_adam_step_,
     langevin_step_,
 )
-from widevalley.optim._anchored import MEANS, mean_of, scope
+from widevalley.optim._anchored import MEANS, mean_of, scope, walker_of
 from widevalley.optim._base import CheckedOptimizer, State
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
@@ -228,7 +228,7 @@ class OnItsOwn:
     def points(self) -> Points:
         """The parameter and its gradient as they are now, beside its state."""
         p, state = self._p, self._state
-        shown, walker = self._view(p), self._view(state.get("walker", p))
+        shown, walker = self._view(p), self._view(walker_of(p, state))
         slots = {name: self._view(state[name]) for name in self._slots}
         assert p.grad is not None
         return Points(

@@ -18,7 +18,7 @@ walk are off by what sets one worker's mean apart from that of all.
 import torch
 from torch import Tensor
 
-from widevalley.optim._anchored import mean_of
+from widevalley.optim._anchored import mean_of, walker_of
 from widevalley.optim._base import parameters_of
 from widevalley.optim._tensors import copy_, views
 from widevalley.optim._validation import Group
@@ -76,7 +76,7 @@ class LocalWalks(ConnectedOptimizer):
             return
         self._arrive(fragment)
         x, alone = anchors(landing), views(state["sent"] for _, state in landing)
-        walkers = [state.get("walker", p) for p, state in landing]
+        walkers = [walker_of(p, state) for p, state in landing]
         means = [(i, state["mean"]) for i, (_, state) in enumerate(landing) if "mean" in state]
         moved = views([*walkers, *(mean for _, mean in means)])
         owners = [*range(len(landing)), *(i for i, _ in means)]
@@ -90,9 +90,7 @@ class LocalWalks(ConnectedOptimizer):
         self._ending = {p for p, _ in landing}
         self._set_clock(outer_step=landing[0][1]["on_way"])  # of the walk that the means are of
         try:
-            self._check_walks(moving)
-            self._move_anchors(moving)
-            self._read_out(moving)
+            self._advance(moving)
         finally:
             self._ending = None
             self._set_clock(outer_step=now)
