@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import widevalley
 from widevalley.cli import main
 from widevalley.cli import verb as verb_module
 from widevalley.cli.command_line import VERBS
+from widevalley.cli.watch_verb import Watch
 from widevalley.experiments import PAPER, RECIPES
 from widevalley.training import RunFolder
 
@@ -285,6 +287,17 @@ def test_mnistfc_learns(real_data, capsys):
     folder = RunFolder(Path("runs/mnistfc/entropy-sgd/seed-0"))
     assert folder.records[-1]["gradients"] == 47
     assert folder.records[-1]["test_error"] < 20
+
+
+def test_a_warning_is_one_line_without_code(capsys, monkeypatch):
+    def run(_):
+        warnings.warn("chains have\nnot mixed", stacklevel=1)
+
+    monkeypatch.setattr(Watch, "run", run)
+    with warnings.catch_warnings():  # the suite's own filter makes errors of them
+        warnings.simplefilter("default")
+        assert main(["watch", "runs"]) == 0
+    assert capsys.readouterr().err == "widevalley: chains have not mixed\n"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.slow)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,6 +62,12 @@ FAILURES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 failed, 2 misused, 130 interrupted."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say(message)  # without a line of code
+        return _exit_code(argv)
+
+
+def _exit_code(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if int(os.environ.get("RANK", "0")):  # the first of several workers speaks for all
         sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  # for good
@@ -113,9 +120,13 @@ def _fail(message: object, code: int) -> int:
         _note(message)
         if launched_here():
             return code  # who launched the workers says it, once for all
-    # One line, though messages of other libraries may have several.
-    print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
+    _say(message)
     return code
+
+
+def _say(message: object) -> None:
+    """One line, though messages of other libraries may have several."""
+    print("widevalley:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _note(error: Exception) -> None:
