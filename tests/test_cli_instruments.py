@@ -158,6 +158,11 @@ def test_the_toy(capsys):
             ["flatness", "runs/tiny/paper", "--radii", "nan"],
             "radii=(nan,): must be above 0",
         ),
+        (
+            ["harden", *["runs/tiny/paper/seed-0"] * 2, "--tuning", "0"],
+            "two have one name and seed",
+        ),
+        (["pac-bayes", *["runs/tiny/paper/seed-0"] * 2], "two have one name and seed"),
         (["harden", "runs/tiny/paper", "--draws", "0"], "draws=0: must be at least 1"),
     ],
 )

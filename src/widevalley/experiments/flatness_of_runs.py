@@ -10,7 +10,7 @@ from pathlib import Path
 
 from widevalley.experiments.flatness_measures import FlatnessConfig, measure_all
 from widevalley.experiments.flatness_record import Flatness, load_flatness, save_flatness
-from widevalley.experiments.measured_runs import Progress, measure_missing
+from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
 from widevalley.experiments.run_end import End, facts_of, loss_of, recipe_of, run_name
 
 
@@ -30,14 +30,11 @@ def measure_flatness(
         ValueError: two runs of one name and seed, runs of different recipes, or measures there of
             other settings.
     """
-    names = [run_name(end) for end in ends]
-    if len(set(names)) < len(names):
-        raise ValueError(f"runs: two have one name and seed, {', '.join(sorted(names))}")
+    named = by_name([run_name(end) for end in ends], ends)
     recipes = {recipe_of(end) for end in ends}
     if len(recipes) > 1:
         raise ValueError(f"runs: of different recipes, {', '.join(sorted(recipes))}")
     (recipe,) = recipes
-    named = dict(zip(names, ends, strict=True))
     # By way of JSON, which has lists for tuples, so that they compare equal to those of the file.
     facts = {"recipe": recipe, "settings": json.loads(json.dumps(asdict(config)))}
 
@@ -55,7 +52,7 @@ def measure_flatness(
 
     to.mkdir(parents=True, exist_ok=True)
     return measure_missing(
-        names,
+        list(named),
         measure,
         to / "flatness.json",
         facts,

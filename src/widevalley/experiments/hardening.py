@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from widevalley.data import Corpus, Dataset, in_characters, load_ptb, load_war_and_peace, rotated
-from widevalley.experiments.measured_runs import Progress, measure_missing
+from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.run_end import RANGES, run_name
 from widevalley.training import AdamWSettings, Loop, RunFolder, Task, check_ranges, restore
@@ -64,8 +64,9 @@ def measure_hardening(
     """Measure runs into `to`/hardening.json, leaving out those that stand there already.
 
     Raises:
-        ValueError: runs of different recipes, of one for which there is no other data while
-            `config.tuning` asks for it, or measures there by other settings.
+        ValueError: two runs of one name and seed, runs of different recipes, of one for which
+            there is no other data while `config.tuning` asks for it, or measures there by other
+            settings.
     """
     recipes = {folder.config["recipe"] for folder in folders}
     if len(recipes) > 1:
@@ -74,7 +75,7 @@ def measure_hardening(
     if config.tuning and recipe not in OTHER:
         raise ValueError(f"tuning={config.tuning}: must be 0 for {recipe}, which has no other data")
     facts = {"recipe": recipe, "settings": json.loads(json.dumps(asdict(config)))}
-    named = {run_name(folder): folder for folder in folders}
+    named = by_name([run_name(folder) for folder in folders], folders)
 
     def measure(name: str) -> Hardening:
         return Hardening(name, _losses(named[name], config), facts | {"command": command})

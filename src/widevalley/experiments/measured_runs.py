@@ -26,6 +26,7 @@ class Measured(Protocol):
 
 
 M = TypeVar("M", bound=Measured)
+R = TypeVar("R")
 Progress = Callable[[str], None]
 
 
@@ -33,6 +34,13 @@ def write_measures(found: Sequence[Any], file: Path) -> None:
     """Write dataclasses to a file which others may be reading."""
     with atomic_write(file) as out:
         out.write((json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
+
+
+def by_name(names: Sequence[str], runs: Sequence[R]) -> dict[str, R]:
+    """Runs by the names that tell their measures apart; ValueError where two have one."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"runs: two have one name and seed, {', '.join(sorted(names))}")
+    return dict(zip(names, runs, strict=True))
 
 
 def measure_missing(

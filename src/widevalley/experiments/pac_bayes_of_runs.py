@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from widevalley.data import Dataset
 from widevalley.experiments.binary_mnist import BOUND
-from widevalley.experiments.measured_runs import Progress, measure_missing
+from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
 from widevalley.experiments.recipes import BOUNDED
 from widevalley.experiments.run_end import run_name
 from widevalley.training import (
@@ -84,11 +84,12 @@ def measure_pac_bayes(
     """Bound runs into `to`/pac-bayes.json, leaving out those that stand there already.
 
     Raises:
-        ValueError: a run whose loss is not bounded or whose optimizer has no thermal noise, or
-            bounds there by other settings.
+        ValueError: two runs of one recipe, name and seed, a run whose loss is not bounded or whose
+            optimizer has no thermal noise, or bounds there by other settings.
     """
     facts = {"settings": json.loads(json.dumps(asdict(config)))}
-    named = {f"{folder.config['recipe']}/{run_name(folder)}": folder for folder in folders}
+    names = [f"{folder.config['recipe']}/{run_name(folder)}" for folder in folders]
+    named = by_name(names, folders)
 
     def measure(name: str) -> PacBayes:
         versions = environment_facts(torch.device("cpu"))
