@@ -37,11 +37,12 @@ pictures: setup
 	$(BIN)/widevalley pictures results
 
 # docs/api.md, from the docstrings of every public name; docs/findings.md, its numbers from results/;
-# docs/example-report.html, the page of the digits' runs.
+# docs/example-report.html, the page of the digits' runs; docs/where-it-wins.png, README's picture.
 docs: setup
 	$(BIN)/python docs/write_api.py
 	$(BIN)/python docs/write_findings.py
 	$(BIN)/python docs/write_report.py
+	$(BIN)/python docs/write_picture.py
 
 # The pages of docs/ and results/ as a site, site/index.html; a link that leads nowhere fails it.
 site: docs

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import write_picture
 
 import widevalley
 
@@ -26,6 +27,38 @@ def test_python_blocks_run_one_after_the_other(capsys, monkeypatch, tmp_path):
     assert float(loss) < 0.6
     assert 0 < float(share) < 1
     assert (tmp_path / "density.png").stat().st_size > 5000
+
+
+def test_the_list_of_who_it_is_for_says_what_results_do():
+    """By the rows of the picture below it, which are read from run folders."""
+    shares = {words: gap.middle for words, gap in write_picture.rows()}
+    text = " ".join(README.read_text().split())
+    for words, pattern in (
+        (
+            "error, 40 % wrong labels: Entropy-SGD against AdamW",
+            r"Entropy-SGD has (\S+) % error, "
+            r"AdamW ([\d.]+)",
+        ),
+        (
+            "loss, 1,000 images: Entropy-Adam against AdamW",
+            r"reaches (\S+) nats .*? AdamW (\S+) and",
+        ),
+        (
+            "loss, small GPT in 4 bits: gradients at rounded weights against AdamW",
+            r"in 4 bits has (\S+) nats, AdamW's ([\d.]+);",
+        ),
+    ):
+        ours, theirs = map(float, re.search(pattern, text).groups())
+        assert shares[words] == pytest.approx(100 * (ours / theirs - 1), abs=0.3), words
+    for words, pattern in (
+        ("curvature at equal loss: Entropy-SGD that explores against AdamW", r"\(trace (\S+),"),
+        (
+            "curvature at equal loss: Entropy-SGD that explores against SGD",
+            r"and (\S+) and \S+ of SGD",
+        ),
+    ):
+        share = float(re.search(pattern, text).group(1))
+        assert shares[words] == pytest.approx(100 * (share - 1), abs=0.6), words
 
 
 def test_there_is_an_example():
