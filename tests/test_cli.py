@@ -110,7 +110,10 @@ BAD = [
     (["train", "digits", "--variant", "paper"], "variant 'paper': digits has optimizers"),
     (["train", "lenet", "--clip", "-1"], "clip=-1.0: must be at least 0"),
     (["compare", "ptb"], "ptb has variants paper, .*: see widevalley reproduce"),
-    (["reproduce", "digits"], "no row 'digits'; there are mnistfc, lenet, allcnn, ptb, charlstm"),
+    (
+        ["reproduce", "digits"],
+        "no row 'digits'; there are mnistfc, lenet, allcnn, ptb, ptb-medium, charlstm",
+    ),
     (["reproduce", "lenet", "--variants", "last"], "variant 'last': there are paper, baseline"),
     (["reproduce", "lenet", "--scale", "tiny"], "invalid choice 'tiny'"),
     (["reproduce", "lenet", "--seeds", "0"], "seeds=0: must be at least 1"),

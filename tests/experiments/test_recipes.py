@@ -40,8 +40,9 @@ def test_dropout_settings_reach_the_network(recipe):
 VARIANTS = [(recipe, name) for recipe in PAPER.values() for name in recipe.variants]
 
 
-@pytest.mark.parametrize("recipe", PAPER.values(), ids=lambda recipe: recipe.name)
-def test_every_row_of_the_paper_has_its_variants(recipe):
+@pytest.mark.parametrize("name", dict.fromkeys(name for name, _ in QUOTED))
+def test_every_row_of_the_paper_has_its_variants(name):
+    recipe = PAPER[name]
     names = [name for name in recipe.variants if name != "tuned"]
     assert names == ["paper", "baseline", "best", "sgld"]
     assert recipe.variant("sgld").optimizer.name == "sgld"

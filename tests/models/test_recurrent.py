@@ -126,12 +126,13 @@ def test_the_small_one_has_a_forward_derivative():
     torch.testing.assert_close(forward, sum((backward[n] * direction[n]).sum() for n in start))
 
 
-def test_ptb_weights_start_uniform_within_four_hundredths():
-    net = PTBLSTM(symbols=50, units=20)
+@pytest.mark.parametrize(("settings", "spread"), [({}, 0.04), ({"spread": 0.05}, 0.05)])
+def test_ptb_weights_start_uniform_within_their_spread(settings, spread):
+    net = PTBLSTM(symbols=50, units=20, **settings)
     for parameter in net.parameters():
-        assert parameter.abs().max() <= 0.04
+        assert parameter.abs().max() <= spread
     weights = torch.cat([p.flatten() for p in net.parameters()])
-    assert abs(weights.std() - 0.04 / 3**0.5) < 1e-3
+    assert abs(weights.std() - spread / 3**0.5) < 1e-3
 
 
 def test_char_batch_norm_is_over_steps_and_columns():

@@ -16,7 +16,7 @@ from widevalley.training import RunFolder
 
 from .test_report import START
 
-ROWS = sum(len(recipe.variants) for recipe in PAPER.values())
+NAMES = [name for recipe in PAPER.values() for name in recipe.variants]
 
 
 def write_run(root, path, optimizer, epochs, batches, results, *, unit="error", final=True):
@@ -39,6 +39,7 @@ def runs(tmp_path):
     root = tmp_path / "runs"
     for seed, error in enumerate([1.3, 1.4, 1.5]):
         write_run(root, f"mnistfc/paper/seed-{seed}", "entropy-sgd", 3, 468, [9.0, 3.0, error])
+    write_run(root, "allcnn/paper/seed-0", "entropy-sgd", 2, 390, [60.0, 20.0])
     write_run(root, "mnistfc/paper/seed-3", "entropy-sgd", 3, 468, [9.0], final=False)
     write_run(root, "mnistfc/baseline/seed-0", "adam", 100, 468, [9.0, 2.5], final=False)
     write_run(root, "mnistfc/best/seed-0", "entropy-sgd", 3, 468, [], final=False)
@@ -59,11 +60,12 @@ def cells(text, run):
 
 def test_table_1(runs):
     text = markdown_table(table_1(runs, list(PAPER.values())))
-    assert len(text.splitlines()) == 2 + ROWS - len(PAPER)
+    assert len(text.splitlines()) == 2 + len(NAMES) - NAMES.count("sgld")
     assert cells(text, "mnistfc paper") == [
-        *("entropy-sgd", "3 (+ 1 partial)", "1.40 ± 0.06 %", "", "3", "1,404", "3.0"),
+        *("entropy-sgd", "3 (+ 1 partial)", "1.40 ± 0.06 %", "", "3 of 120", "1,404", "3.0"),
         "1.37 ± 0.03 at 120",
     ]
+    assert cells(text, "allcnn paper")[2:6] == ["20.00 %", "", "2 of 200", "780"]
     assert cells(text, "ptb paper")[2:4] == ["81.00", "81.00"]
     assert cells(text, "ptb paper")[-1] == "77.656 ± 0.171 / 80.116 ± 0.069 at 25"
     assert cells(text, "charlstm best")[2:4] == ["1.2000 nats (1.731 bits)", "1.2000 nats"]
@@ -83,7 +85,7 @@ def test_what_is_not_there_is_said(runs):
 
 def test_sgld_has_a_table_of_its_own(runs):
     text = markdown_table(sgld_table(runs, list(PAPER.values())))
-    assert len(text.splitlines()) == 2 + 5
+    assert len(text.splitlines()) == 2 + NAMES.count("sgld")
     assert cells(text, "lenet sgld")[2] == "0.70 %"
     assert cells(text, "lenet sgld")[-1] == "0.63 ± 0.1 at 300"
     assert cells(text, "ptb sgld")[-1] == "94.03"
@@ -92,7 +94,7 @@ def test_sgld_has_a_table_of_its_own(runs):
 def test_files(runs):
     written = write_reproduction(runs, list(PAPER.values()))
     names = [path.name for path in written]
-    assert names == ["table.md", "figure-4.png", "figure-6.png"]  # no run of allcnn
+    assert names == ["table.md", "figure-4.png", "figure-5.png", "figure-6.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[1:])
     text = written[0].read_text()
     assert "## SGLD" in text
@@ -121,7 +123,7 @@ def test_kept_runs_of_other_settings_are_not_overwritten(runs, tmp_path):
 
 def test_nothing_at_all(tmp_path):
     (table,) = write_reproduction(tmp_path / "runs", list(PAPER.values()))
-    assert table.read_text().count("not run") == 2 * ROWS
+    assert table.read_text().count("not run") == 2 * len(NAMES)
 
 
 def test_what_is_quoted_is_a_variant():

@@ -1,4 +1,7 @@
-"""ptb: the paper's PTB-LSTM, two layers of 1,500 units, on the words of the Penn Treebank."""
+"""ptb: the paper's PTB-LSTM, two layers of 1,500 units, on the words of the Penn Treebank.
+
+ptb-medium is the same with 650 units, for machines without an accelerator.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,12 @@ def _network(config: RunConfig) -> nn.Module:
     return PTBLSTM(dropout=config.dropout)
 
 
+def _medium_network(config: RunConfig) -> nn.Module:
+    return PTBLSTM(units=650, dropout=config.dropout, spread=0.05)
+
+
 _ptb = partial(RunConfig, batch_size=20, window=STEPS, dropout=0.65)
+_medium = partial(_ptb, dropout=0.5, clip=5 / STEPS, schedule="step")
 _entropy_sgd = EntropySGDSettings(
     langevin_steps=5,
     langevin_lr=1.0 * STEPS,
@@ -66,6 +74,24 @@ PTB = Recipe(
             epochs=55.0,
             schedule="inverse-power",
             clip=10 / STEPS,
+        ),
+    },
+)
+
+PTB_MEDIUM = Recipe(
+    task=Task("ptb-medium", load_ptb, _medium_network, feed=Words, prefers_bf16=True),
+    title="LSTM of 2 x 650 units, dropout, on the words of the Penn Treebank",
+    variants={
+        "paper": _medium(
+            optimizer=_entropy_sgd, epochs=25.0, schedule_from=15.0, schedule_every=5.0
+        ),
+        # Zaremba et al.'s for their medium network.
+        "baseline": _medium(
+            optimizer=SGDSettings(lr=1.0 * STEPS, momentum=0.0),
+            epochs=39.0,
+            schedule_factor=1 / 1.2,
+            schedule_from=6.0,
+            schedule_every=1.0,
         ),
     },
 )

@@ -10,15 +10,15 @@ from widevalley.experiments.digits import DIGITS
 from widevalley.experiments.harder_mnist import MNIST_1000, MNIST_NOISE
 from widevalley.experiments.lenet import LENET
 from widevalley.experiments.mnistfc import MNISTFC
-from widevalley.experiments.ptb import PTB
+from widevalley.experiments.ptb import PTB, PTB_MEDIUM
 from widevalley.experiments.recipe import Recipe
 from widevalley.experiments.small_networks import SMALL_CHARLSTM, SMALL_LENET, SMALL_MNISTFC
 from widevalley.experiments.width import WIDTH
 
 PAPER: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (MNISTFC, LENET, ALLCNN, PTB, CHARLSTM)
+    recipe.name: recipe for recipe in (MNISTFC, LENET, ALLCNN, PTB, PTB_MEDIUM, CHARLSTM)
 }
-"""The rows of the paper's Table 1, in its order."""
+"""The rows of the paper's Table 1, in its order, and a smaller one beside PTB's."""
 
 SMALL: dict[str, Recipe] = {
     recipe.name: recipe for recipe in (SMALL_LENET, SMALL_MNISTFC, SMALL_CHARLSTM)

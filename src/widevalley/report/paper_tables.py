@@ -29,7 +29,9 @@ Error in percent, perplexity for ptb, nats a character for charlstm (which the p
 perplexity; bits are nats / log 2). Mean over seeds ± standard error of the mean, at the last
 gradient evaluation; batch-norm statistics are of training data. Epochs are gradient evaluations
 over the batches of the training set, for every method alike; minutes are those of a whole run,
-evaluations included. The paper's are test / validation, at the epochs it quotes them for.
+evaluations included. "8 of 200" epochs are a whole schedule in that part of the gradients, rates
+falling at the same fractions of the run. The paper's are test / validation, at the epochs it quotes
+them for.
 """
 
 
@@ -108,7 +110,7 @@ def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
     finished = group_runs(folders)
     partial = [folder for folder in folders if not folder.finished]
     if finished:
-        cells = _finished(finished[0], len(partial))
+        cells = _finished(finished[0], len(partial), recipe.variant(name).epochs)
     elif partial:
         # Of several the one that has come furthest.
         cells = _partial(max(partial, key=lambda f: len(f.records) and f.records[-1]["gradients"]))
@@ -126,12 +128,14 @@ def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
     return [f"{recipe.name} {name}", optimizer, *cells, quoted]
 
 
-def _finished(group: Group, others: int) -> list[str]:
+def _finished(group: Group, others: int, whole: float) -> list[str]:
+    """`whole` epochs are what the recipe spends, of which a run may have been given a part."""
+    given = group.folders[0].config["epochs"]
     return [
         f"{len(group.folders)}" + (f" (+ {others} partial)" if others else ""),
         _result(group, "test"),
         _result(group, "validation"),
-        f"{group.final('epoch').mean:,.4g}",
+        f"{group.final('epoch').mean:,.4g}" + (f" of {whole:,.4g}" if given < whole else ""),
         f"{group.final('gradients').mean:,.0f}",
         f"{group.final('seconds').mean / 60:,.1f}",
     ]
