@@ -10,7 +10,7 @@ from tests.optim.optimizers import ANCHORED
 from tests.optim.problems import batch, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy
 from widevalley.gradient_point import Smoothing
-from widevalley.optim._anchored import mean_of
+from widevalley.optim._held import mean_of
 
 anchored = pytest.mark.parametrize("info", ANCHORED, ids=str)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
@@ -186,6 +186,19 @@ def test_an_outer_rate_that_is_too_high_turns_pseudo_gradients_around(outer_lr, 
     found = optimizer.metrics()
     assert found["gain"] == pytest.approx(outer_lr)
     assert found["cosine"] == pytest.approx(cosine)
+
+
+def test_metrics_of_an_optimizer_that_lost_its_parameters_amid_a_walk():
+    """All frozen before the walk ends: nothing follows anything."""
+    model = mlp()
+    optimizer = EntropySGD(model.parameters(), langevin_steps=2)
+    train(model, optimizer, [0])
+    optimizer.metrics()
+    for p in model.parameters():
+        p.requires_grad_(False)
+        p.grad = None
+    optimizer.step()
+    assert "gain" not in optimizer.metrics()
 
 
 def flat(tensors):

@@ -29,10 +29,10 @@ from torch import Tensor
 
 from widevalley.optim._base import State
 from widevalley.optim._displacement import Displacement
-from widevalley.optim._held import Shown, adopt, hold, show_exactly
-from widevalley.optim._measures import Point, Succession, square_distance
+from widevalley.optim._held import adopt, hold, mean_of, show_exactly
+from widevalley.optim._measures import Measured
 from widevalley.optim._tensors import all_finite, copy_, name_of, state_dtype, views
-from widevalley.optim._validation import Group, at_least, check, positive
+from widevalley.optim._validation import Group, at_least, check
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
 from widevalley.optim.workers._communication import Channel
@@ -46,7 +46,7 @@ MEANS = {
 """Names in the state of what line 6 writes, by noise_free_mean and whether averaging is 1."""
 
 
-class AnchoredOptimizer(Shown):
+class AnchoredOptimizer(Measured):
     """An optimizer whose parameters walk around an anchor that moves every L-th step.
 
     `step` after `eval` without `train` raises RuntimeError: the parameters hold the anchor then.
@@ -68,8 +68,6 @@ class AnchoredOptimizer(Shown):
     """The connection to the other workers, where there is a process group."""
     # The parameters whose walks end together now, where that may be less than all.
     _ending: Container[Tensor] | None = None
-    # Of an optimizer whose metrics have been asked for.
-    _succession: Succession | None = None
 
     @abstractmethod
     def _walk(self, groups: list[Group]) -> None:
@@ -110,7 +108,7 @@ class AnchoredOptimizer(Shown):
         self._check_walks(groups)
         if self._succession is None:
             self._move_anchors(groups)
-        else:
+        else:  # metrics() tells how they moved
             ended = [pair for group in groups for pair in self._walked(group)]
             self._succession.move(ended, lambda: self._move_anchors(groups))
         self._read_out(groups)
@@ -156,63 +154,6 @@ class AnchoredOptimizer(Shown):
     def scope(self, group: int = 0) -> float:
         """gamma(t) of the walk in progress, for the group of this number."""
         return scope(self.param_groups[group])
-
-    @torch.no_grad()
-    def automatic_scope(self, loss: float) -> float:
-        """Set gamma in every group to loss / (|x' - x|² / 2), as the walk in progress stands.
-
-        So f and gamma/2 |x' - x|² weigh the same. Call it once, before the step that ends the
-        first walk, gamma being 0 until then, and let `scoping.TotalGrowth` grow it, in the source
-        1e4 times over the run. gamma is a setting, so a checkpoint has it.
-
-        Raises:
-            ValueError: a loss that is not above 0, or a walk that has not begun.
-
-        Source: Pittorino et al., "Entropic gradient descent algorithms and wide flat minima", ICLR
-        2021.
-        """
-        check("loss", loss, *positive())
-        square = 0.0 if self.param_groups[0]["at_anchor"] else self._square(walker_of)
-        if not square:
-            raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
-        gamma = 2 * float(loss) / square
-        for group in self.param_groups:
-            group["gamma"] = gamma
-        return gamma
-
-    @torch.no_grad()
-    def metrics(self) -> dict[str, float]:
-        """What the walk is at, for TensorBoard, W&B or trackio; it passes over the parameters.
-
-        ``scope`` gamma and ``temperature`` noise²/2 of the first group; ``distance`` ‖x' - x‖ of
-        the walker from its anchor and ``pseudo_gradient`` ‖x - mu‖, over all parameters that have
-        taken a step in this walk, 0 where none has; ``outer_step``, the count of walks.
-
-        From the first call on, which a checkpoint does not remember, one more tensor is kept for
-        each parameter, and of the walks that ended last there are ``gain``, how far the anchor
-        moved in pseudo-gradients, and ``cosine`` of the pseudo-gradient and the one before: near 1
-        the anchor may go further (a higher outer rate or momentum), below 0 it goes too far.
-        """
-        if self._succession is None:
-            self._succession = Succession(mean_of)
-        first = self.param_groups[0]
-        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
-        self.train()
-        found = {
-            "scope": scope(first),
-            "temperature": float(first["noise"]) ** 2 / 2,
-            "distance": math.sqrt(self._square(walker_of)),
-            "pseudo_gradient": math.sqrt(self._square(mean_of)),
-            "outer_step": float(first["outer_step"]),
-        }
-        self._show(**before)
-        return found | self._succession.numbers()
-
-    def _square(self, point: Point) -> float:
-        """The squared distance of a point of the walks from the anchor."""
-        with self._displaced().taken_off(self.param_groups):
-            walked = [pair for group in self.param_groups for pair in self._walked(group)]
-            return square_distance(walked, point)
 
     # --- who walks --------------------------------------------------------------------------
 
@@ -317,15 +258,3 @@ def scope(group: Group) -> float:
         check(f"gamma_growth({t})", factor, *at_least(0))
         return float(group["gamma"]) * float(factor)
     return float(group["gamma"]) * math.exp(min(t * math.log1p(growth), LARGEST_EXPONENT))
-
-
-def walker_of(p: Tensor, state: State) -> Tensor:
-    """x', which a parameter of full precision is itself."""
-    walker: Tensor = state.get("walker", p)
-    return walker
-
-
-def mean_of(p: Tensor, state: State) -> Tensor:
-    """mu, which is x' where averaging is 1."""
-    mu: Tensor = state["mean"] if "mean" in state else walker_of(p, state)
-    return mu

@@ -1,4 +1,4 @@
-"""Which of its points a parameter holds; all the others are in its state."""
+"""The points of a parameter, and which of them it holds; all the others are in its state."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -94,6 +94,18 @@ def hold(p: Tensor, state: State, *, anchor: bool, average: bool = False) -> Non
         if average:
             _exchange(p, state["average"])
     state.update(at_anchor=anchor, at_average=average)
+
+
+def walker_of(p: Tensor, state: State) -> Tensor:
+    """x', which a parameter of full precision is itself."""
+    walker: Tensor = state.get("walker", p)
+    return walker
+
+
+def mean_of(p: Tensor, state: State) -> Tensor:
+    """mu, which is x' where averaging is 1."""
+    mu: Tensor = state["mean"] if "mean" in state else walker_of(p, state)
+    return mu
 
 
 def show_exactly(p: Tensor, state: State) -> None:

@@ -18,8 +18,9 @@ from widevalley.optim._algorithm import (
     langevin_adam_step_,
     langevin_step_,
 )
-from widevalley.optim._anchored import MEANS, mean_of, scope, walker_of
+from widevalley.optim._anchored import MEANS, scope
 from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._held import mean_of, walker_of
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
 from widevalley.optim._tensors import element_index, is_small, local_real_view

@@ -16,8 +16,9 @@ from widevalley.optim._algorithm import (
     move_anchors_,
     pseudo_gradient_,
 )
-from widevalley.optim._anchored import MEANS, mean_of, scope
+from widevalley.optim._anchored import MEANS, scope
 from widevalley.optim._base import State, own_arguments, parameters_of
+from widevalley.optim._held import mean_of
 from widevalley.optim._nested import NestedOptimizers, check_optimizers
 from widevalley.optim._noise import WORD, noise, step_key
 from widevalley.optim._preconditioned import (

@@ -18,8 +18,8 @@ walk are off by what sets one worker's mean apart from that of all.
 import torch
 from torch import Tensor
 
-from widevalley.optim._anchored import mean_of, walker_of
 from widevalley.optim._base import parameters_of
+from widevalley.optim._held import mean_of, walker_of
 from widevalley.optim._tensors import copy_, views
 from widevalley.optim._validation import Group
 from widevalley.optim.workers._connected import ConnectedOptimizer, anchors
