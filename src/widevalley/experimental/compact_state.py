@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from widevalley.optim import EntropyAdam, EntropySGD
-from widevalley.optim._base import State
+from widevalley.optim._checkpoint import State
 from widevalley.optim._noise import WORD, indices, step_key, word
 from widevalley.optim._tensors import SMALL, element_index, local_real_view
 from widevalley.optim._validation import Group, check, switch

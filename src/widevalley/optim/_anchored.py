@@ -27,7 +27,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from widevalley.optim._base import State
+from widevalley.optim._checkpoint import State
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import adopt, hold, mean_of, show_exactly
 from widevalley.optim._measures import Measured

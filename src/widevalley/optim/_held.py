@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._base import CheckedOptimizer
+from widevalley.optim._checkpoint import State
 from widevalley.optim._tensors import copy_, free_gathered, local_real_view
 from widevalley.optim._validation import Group
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from widevalley.optim._base import State
+from widevalley.optim._checkpoint import State
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import Shown, mean_of, walker_of
 from widevalley.optim._validation import Group, check, positive

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._base import State, parameters_of
+from widevalley.optim._base import parameters_of
+from widevalley.optim._checkpoint import State
 from widevalley.optim._validation import Group, check_group
 from widevalley.optim.workers._replicas import Replicas
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._C._nn import flatten_dense_tensors, unflatten_dense_tensors
 
 from widevalley.optim._algorithm import Langevin, Points
-from widevalley.optim._base import State
+from widevalley.optim._checkpoint import State
 from widevalley.optim._kernel import available, fused_step_
 from widevalley.optim._noise import WORD, indices, noise, step_key
 from widevalley.optim._tensors import element_index, local_real_view, shards

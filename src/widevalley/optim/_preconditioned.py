@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from widevalley.optim._base import State
+from widevalley.optim._checkpoint import State
 from widevalley.optim._nested import after_a_step
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group

@@ -19,7 +19,8 @@ from widevalley.optim._algorithm import (
     langevin_step_,
 )
 from widevalley.optim._anchored import MEANS, scope
-from widevalley.optim._base import CheckedOptimizer, State
+from widevalley.optim._base import CheckedOptimizer
+from widevalley.optim._checkpoint import State
 from widevalley.optim._held import mean_of, walker_of
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key

@@ -7,7 +7,8 @@ from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import MOMENTS, adam_step_, pseudo_gradient_
 from widevalley.optim._anchored import scope
-from widevalley.optim._base import State, own_arguments
+from widevalley.optim._base import own_arguments
+from widevalley.optim._checkpoint import State
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import LangevinWalk

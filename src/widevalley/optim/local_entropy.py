@@ -17,7 +17,8 @@ from widevalley.optim._algorithm import (
     pseudo_gradient_,
 )
 from widevalley.optim._anchored import MEANS, scope
-from widevalley.optim._base import State, own_arguments, parameters_of
+from widevalley.optim._base import own_arguments, parameters_of
+from widevalley.optim._checkpoint import State
 from widevalley.optim._held import mean_of
 from widevalley.optim._nested import NestedOptimizers, check_optimizers
 from widevalley.optim._noise import WORD, noise, step_key

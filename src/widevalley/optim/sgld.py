@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._algorithm import Langevin
-from widevalley.optim._base import State, own_arguments
+from widevalley.optim._base import own_arguments
+from widevalley.optim._checkpoint import State
 from widevalley.optim._tensors import copy_, is_low_precision
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import How, LangevinStep

@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT, StateDict
 
 from widevalley.optim._anchored import AnchoredOptimizer
-from widevalley.optim._base import State, parameters_of
+from widevalley.optim._base import parameters_of
+from widevalley.optim._checkpoint import State
 from widevalley.optim._tensors import copy_, local_real_view, views
 from widevalley.optim._validation import Group
 from widevalley.optim.workers._agreement import Agreement, Description
