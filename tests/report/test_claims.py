@@ -22,11 +22,12 @@ FASTER, AS_GOOD, LOSS, RATES, STEPS, NOISE, ANNEALING, WIDER, SGLD = (
 )
 
 
-def write_runs(root, path, curves, *, final="test", loss=0.01):
+def write_runs(root, path, curves, *, final="test", loss=0.01, **settings):
     """One run a curve, judged every 100 gradients."""
     for seed, errors in enumerate(curves):
         folder = RunFolder(root / path / f"seed-{seed}")
-        folder.start({"recipe": path.split("/")[1], "optimizer": {"name": "sgd"}}, START)
+        about = {"recipe": path.split("/")[1], "optimizer": {"name": "sgd"}}
+        folder.start(about | settings, START)
         for k, error in enumerate(errors, 1):
             last = {"final": True, "train_set_loss": loss + seed / 1000} if k == len(errors) else {}
             judged = {f"{final}_error": error, f"{final}_loss": error / 100}
@@ -103,6 +104,15 @@ def test_the_pairs(tmp_path):
     assert found[AS_GOOD] == "holds"
     assert found[LOSS] == "does not hold"
     assert found[SGLD] == "not settled"
+
+
+def test_rows_at_a_part_of_their_epochs_say_so(tmp_path):
+    write_runs(tmp_path, "paper/allcnn/paper", [[9, 1.0]], epochs=8.0)
+    write_runs(tmp_path, "paper/allcnn/baseline", [[9, 1.1]], epochs=8.0)
+    assert verdicts(tmp_path)[AS_GOOD] == "not settled"
+    (row,) = rows(tmp_path, AS_GOOD)
+    assert row.startswith("| allcnn, 8 of 200 epochs | paper 1.00 (1) |")
+    assert row.endswith("| not settled (one seed) |")
 
 
 def test_a_target_that_ours_never_reaches_refutes_speed(tmp_path):

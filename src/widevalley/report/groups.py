@@ -75,6 +75,11 @@ class Group:
         """A number of the runs' last records."""
         return summarise(folder.records[-1][field] for folder in self.folders)
 
+    def part_of(self, whole: float) -> str:
+        """Epochs given and the `whole` of the recipe, as 8 of 200; "" where they agree."""
+        given = self.folders[0].config.get("epochs", whole)
+        return f"{given:,.4g} of {whole:,.4g}" if given < whole else ""
+
     def result(self, split: str | None = None) -> Summary:
         """Their metric, at the last records."""
         return summarise(result_of(f.records[-1], split or self.split) for f in self.folders)

@@ -129,13 +129,12 @@ def _row(root: Path, recipe: Recipe, name: str) -> list[str]:
 
 
 def _finished(group: Group, others: int, whole: float) -> list[str]:
-    """`whole` epochs are what the recipe spends, of which a run may have been given a part."""
-    given = group.folders[0].config["epochs"]
+    """`whole` epochs are what the recipe spends."""
     return [
         f"{len(group.folders)}" + (f" (+ {others} partial)" if others else ""),
         _result(group, "test"),
         _result(group, "validation"),
-        f"{group.final('epoch').mean:,.4g}" + (f" of {whole:,.4g}" if given < whole else ""),
+        group.part_of(whole) or f"{group.final('epoch').mean:,.4g}",
         f"{group.final('gradients').mean:,.0f}",
         f"{group.final('seconds').mean / 60:,.1f}",
     ]

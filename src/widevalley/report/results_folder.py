@@ -29,12 +29,16 @@ class ResultsFolder:
         return groups[0] if groups else None
 
     def pairs(self) -> Iterator[tuple[str, Group, Group]]:
-        """Recipe, ours and the baseline it is compared with, where there are runs of both."""
+        """Recipe, ours and the baseline it is compared with, where there are runs of both.
+
+        Runs of a part of the recipe's epochs are named so: allcnn, 8 of 200 epochs.
+        """
         for recipe in PAPER:
             for ours, theirs in PAIRS:
                 a, b = self.variant(recipe, ours), self.variant(recipe, theirs)
                 if a and b:
-                    yield recipe, a, b
+                    part = a.part_of(PAPER[recipe].variant(ours).epochs)
+                    yield f"{recipe}, {part} epochs" if part else recipe, a, b
 
     def study(
         self, setting: str, optimizer: str = "entropy-sgd"
