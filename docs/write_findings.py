@@ -147,7 +147,8 @@ def temperature() -> Named:
         tau = 2 / walk["noise"] ** 2
         steps, gamma = walk["langevin_steps"], walk["gamma"]
         last = _records(RESULTS / "paper" / recipe / "paper/seed-0")[-1]
-        anchors = config["epochs"] * last["gradients"] / last["epoch"] / steps
+        epochs = PAPER[recipe].variant("paper").epochs  # the run may have had a part of them
+        anchors = epochs * last["gradients"] / last["epoch"] / steps
         growth = (1 + walk["gamma_growth"]) ** anchors
         relaxation = 1 / (walk["langevin_lr"] * gamma)
         spread = walk["noise"] * math.sqrt(walk["langevin_lr"] * steps)

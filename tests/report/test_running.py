@@ -38,6 +38,19 @@ def test_a_row_says_how_far_a_run_is(tmp_path):
     assert [row[0] for row in rows][-2:] == ["a/seed-0", "e/seed-0"]  # those that train come first
 
 
+def test_a_run_before_its_first_record_is_not_silent_while_it_writes_checkpoints(tmp_path):
+    folder = run_folder(tmp_path / "a" / "seed-0", 0, age=300.0).path
+    config = {"recipe": "digits", "epochs": 10.0, "checkpoint_every": 30.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    os.utime(folder / "config.json", (os.stat(folder).st_mtime - 300.0,) * 2)
+    checkpoint = folder / "checkpoint.pt"
+    for age, said in ((40.0, "begun 0:05:00 ago"), (200.0, "silent 0:03:20")):
+        checkpoint.touch()
+        os.utime(checkpoint, (checkpoint.stat().st_mtime - age,) * 2)
+        (_, (row,)), _ = running_cells(tmp_path)
+        assert row[-1] == said
+
+
 def test_one_run_and_none(tmp_path, capsys):
     run_folder(tmp_path / "sgd" / "seed-0", 10)
     (_, rows), ended = running_cells(tmp_path / "sgd" / "seed-0")

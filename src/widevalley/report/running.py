@@ -10,7 +10,8 @@ from widevalley.report.table import Cells
 from widevalley.training import RunFolder, summary
 
 PATIENCE = 3.0
-"""A run is silent when its next record is late by that many times what one takes."""
+"""A run is silent when it has written nothing for that many times what a record or a checkpoint
+takes."""
 
 
 def running_cells(root: Path) -> tuple[Cells, bool]:
@@ -40,14 +41,22 @@ def _said(folder: RunFolder) -> list[str]:
     elif last.get("final"):
         state = f"finished after {_time(last['seconds'])}"
     else:
-        file = "metrics.jsonl" if records else "config.json"
-        silent = time.time() - (folder.path / file).stat().st_mtime
-        usual = last["seconds"] / max(1, len(records))
-        left = last["seconds"] * (epochs / last["epoch"] - 1) if records else 0.0
+        since = _age(folder.path / ("metrics.jsonl" if records else "config.json"))
+        checkpoint = folder.path / "checkpoint.pt"  # written between records
+        silent = min(since, _age(checkpoint)) if checkpoint.exists() else since
+        record = last["seconds"] / max(1, len(records))
         # From outside, silence is all that tells a run that hangs, or was killed.
-        late = silent > PATIENCE * usual or not records
-        state = f"silent {_time(silent)}" if late else f"{_time(left - silent)} left"
+        if silent > PATIENCE * max(record, folder.config.get("checkpoint_every", 0.0)):
+            state = f"silent {_time(silent)}"
+        elif records:
+            state = f"{_time(last['seconds'] * (epochs / last['epoch'] - 1) - since)} left"
+        else:
+            state = f"begun {_time(since)} ago"
     return [summary(last) if records else "", f"{last['epoch']:.1f}/{epochs:.4g}", state]
+
+
+def _age(file: Path) -> float:
+    return time.time() - file.stat().st_mtime
 
 
 def _time(seconds: float) -> str:
