@@ -34,15 +34,15 @@ ROWS = (
     ("loss, char-LSTM", "charlstm", "local-entropy-muon-ema", ("adamw", "muon-ema")),
 )
 NAMES = {
-    "walk-automatic": "Entropy-SGD that explores",
+    "walk-automatic": "Entropy-SGD",
     "entropy-sgd": "Entropy-SGD",
     "entropy-adam": "Entropy-Adam",
     "local-entropy-muon-ema": "LocalEntropy(Muon)",
-    "rounded-adamw": "gradients at rounded weights",
+    "rounded-adamw": "rounded gradients",
     "adamw": "AdamW",
     "sgd-0.1": "SGD",
     "sam-adamw": "SAM",
-    "muon-ema": "Muon with an average",
+    "muon-ema": "averaged Muon",
 }
 HARDENED = {
     "3 bits": ("lenet/hardening", ("3 bits",)),
@@ -60,7 +60,7 @@ def rows() -> Iterator[tuple[str, Interval]]:
             gap = paired(found[ours], found[theirs])
             one = statistics.fmean(found[theirs].values()) / 100
             shares = Interval(gap.middle / one, gap.low / one, gap.high / one)
-            yield f"{what}: {NAMES[ours]} against {NAMES[theirs]}", shares
+            yield f"{what}: {NAMES[ours]} – {NAMES[theirs]}", shares
 
 
 @cache
@@ -86,7 +86,7 @@ def _found(source: str) -> Found:
 def write() -> None:
     """Draw the picture."""
     words, intervals = zip(*rows(), strict=True)
-    made = plot.empty_figure("", 11, 0.36 * len(words) + 1.1)
+    made = plot.empty_figure("", 8.5, 0.3 * len(words) + 1)
     plot.forest(
         words,
         [each.middle for each in intervals],

@@ -35,25 +35,25 @@ def test_the_list_of_who_it_is_for_says_what_results_do():
     text = " ".join(README.read_text().split())
     for words, pattern in (
         (
-            "error, 40 % wrong labels: Entropy-SGD against AdamW",
+            "error, 40 % wrong labels: Entropy-SGD – AdamW",
             r"Entropy-SGD has (\S+) % error, "
             r"AdamW ([\d.]+)",
         ),
         (
-            "loss, 1,000 images: Entropy-Adam against AdamW",
+            "loss, 1,000 images: Entropy-Adam – AdamW",
             r"reaches (\S+) nats .*? AdamW (\S+) and",
         ),
         (
-            "loss, small GPT in 4 bits: gradients at rounded weights against AdamW",
+            "loss, small GPT in 4 bits: rounded gradients – AdamW",
             r"in 4 bits has (\S+) nats, AdamW's ([\d.]+);",
         ),
     ):
         ours, theirs = map(float, re.search(pattern, text).groups())
         assert shares[words] == pytest.approx(100 * (ours / theirs - 1), abs=0.3), words
     for words, pattern in (
-        ("curvature at equal loss: Entropy-SGD that explores against AdamW", r"\(trace (\S+),"),
+        ("curvature at equal loss: Entropy-SGD – AdamW", r"\(trace (\S+),"),
         (
-            "curvature at equal loss: Entropy-SGD that explores against SGD",
+            "curvature at equal loss: Entropy-SGD – SGD",
             r"and (\S+) and \S+ of SGD",
         ),
     ):
