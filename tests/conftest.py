@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,7 @@ import torch
 
 torch.set_num_threads(1)
 
-# Beside torch's CPU build the import of torchvision fails, in whichever package tries it first; no
-# test needs it, and packages do without where they find none.
-sys.modules.setdefault("torchvision", None)
+from tests import torchvision_hidden  # noqa: E402, F401
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -11,23 +11,11 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "digits")
-# torchvision is asked for by others, not by these; one that does not fit torch breaks their import.
+ROOT = EXAMPLES.parent
 RUN = """
-import importlib.metadata, runpy, sys
-try:
-    import torchvision
-except Exception:
-    found = importlib.metadata.distribution
-    def distribution(name):
-        if name == "torchvision":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return found(name)
-    importlib.metadata.distribution = distribution
-    importlib.metadata.version = lambda name: distribution(name).version
-    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
-        del sys.modules[name]
-    sys.modules["torchvision"] = None
-sys.path.insert(0, {folder!r})
+import runpy, sys
+sys.path[:0] = [{folder!r}, {root!r}]
+import tests.torchvision_hidden
 runpy.run_path({file!r}, run_name="__main__")
 """
 
@@ -40,7 +28,7 @@ def run(name, folder, *launcher):
         top = module.partition(".")[0]
         if top and top != "digits" and importlib.util.find_spec(top) is None:
             pytest.skip(f"needs {top}")
-    code = ["-c", RUN.format(folder=str(EXAMPLES), file=str(file))]
+    code = ["-c", RUN.format(folder=str(EXAMPLES), root=str(ROOT), file=str(file))]
     done = subprocess.run(
         [sys.executable, *(launcher or code), *([str(file)] if launcher else [])],
         cwd=folder, capture_output=True, text=True, timeout=300, check=False,
