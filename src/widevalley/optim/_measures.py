@@ -114,7 +114,8 @@ class Succession:
         anchors()
         steps = [state["anchor"] - before[p] for p, state in ended]
         self._gain = _sum(steps, steps), _sum(newest.values(), newest.values())
-        both = [(d, self._last[p]) for p, d in newest.items() if p in self._last]
+        # Of a model that has been moved since, the last ones are where it was.
+        both = [(d, self._last[p].to(d)) for p, d in newest.items() if p in self._last]
         if both:
             d, last = zip(*both, strict=True)
             self._cosine = _sum(d, last), _sum(d, d), _sum(last, last)
