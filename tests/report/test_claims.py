@@ -121,6 +121,13 @@ def test_a_target_that_ours_never_reaches_refutes_speed(tmp_path):
     assert verdicts(tmp_path)[FASTER] == "does not hold"
 
 
+def test_a_single_run_that_never_comes_there_settles_nothing(tmp_path):
+    write_runs(tmp_path, "paper/lenet/paper", [[9, 8]])
+    write_runs(tmp_path, "paper/lenet/baseline", [[9, 8, 1], [9, 8, 1]])
+    assert verdicts(tmp_path)[FASTER] == "not settled"
+    assert rows(tmp_path, FASTER)[0].endswith("| not settled (one seed) |")
+
+
 def test_sgld_of_one_seed(tmp_path):
     write_runs(tmp_path, "paper/lenet/sgld", [[9, 2.0]])
     write_runs(tmp_path, "paper/lenet/baseline", [[9, 0.5], [9, 0.51], [9, 0.49]])

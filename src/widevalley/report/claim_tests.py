@@ -47,13 +47,13 @@ class Row:
     """What the verdict follows from, where it does from an interval."""
     minutes: float | None = None
     """Of a run of either side, on average; None for measures of runs."""
+    single: bool = False
+    """Whether there is a single run on either side."""
 
     @property
     def shown_verdict(self) -> str:
         """The verdict, and whether it rests on a single run."""
-        pair = self.comparison
-        single = pair is not None and min(len(pair.ours.values), len(pair.against.values)) == 1
-        return f"{self.verdict} (one seed)" if single else self.verdict
+        return f"{self.verdict} (one seed)" if self.single else self.verdict
 
 
 ClaimTest = Callable[[ResultsFolder], Iterator[Row]]
@@ -72,7 +72,8 @@ def compared(
     cells = a.shown(digits), b.shown(digits), gap.shown(digits)
     seconds = [group.final("seconds").mean for group in groups]
     minutes = statistics.fmean(seconds) / 60 if seconds else None
-    return Row(where, *cells, below(gap, margin), Comparison(a, b, margin), minutes)
+    single = min(len(a.values), len(b.values)) == 1
+    return Row(where, *cells, below(gap, margin), Comparison(a, b, margin), minutes, single)
 
 
 def needs_fewer_gradients(results: ResultsFolder) -> Iterator[Row]:
@@ -84,7 +85,10 @@ def needs_fewer_gradients(results: ResultsFolder) -> Iterator[Row]:
         # The baseline's own mean may be missed by one of its seeds, which then counts in full.
         theirs = gradients_to(b, target, missed=b.final("gradients").mean)
         if math.isinf(ours.mean):
-            yield Row(recipe, f"{a.name}: not every seed", theirs.shown(0), "", "does not hold")
+            never = f"{a.name}: not every seed"
+            single = min(len(a.folders), len(b.folders)) == 1
+            verdict: Verdict = "not settled" if single else "does not hold"
+            yield Row(recipe, never, theirs.shown(0), "", verdict, single=single)
         else:
             yield compared(recipe, ours, theirs, 0.0, 0, (a, b))
 
