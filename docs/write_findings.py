@@ -146,10 +146,7 @@ def temperature() -> Named:
     """How warm the walks of the paper's settings are, and how long they would take to relax."""
     cells = []
     for recipe in PAPER:
-        file = RESULTS / "paper" / recipe / "paper/seed-0/config.json"
-        if not file.exists():
-            continue
-        config = json.loads(file.read_text())
+        config = json.loads((RESULTS / "paper" / recipe / "paper/seed-0/config.json").read_text())
         walk: dict[str, Any] = config["optimizer"]
         tau = 2 / walk["noise"] ** 2
         steps, gamma = walk["langevin_steps"], walk["gamma"]

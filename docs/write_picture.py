@@ -40,7 +40,7 @@ NAMES = {
     "local-entropy-muon-ema": "LocalEntropy(Muon)",
     "rounded-adamw": "rounded gradients",
     "adamw": "AdamW",
-    "sgd-0.1": "SGD",
+    "sgd-0.1": "SGD at 0.1",
     "sam-adamw": "SAM",
     "muon-ema": "averaged Muon",
 }

@@ -53,7 +53,7 @@ def test_the_list_of_who_it_is_for_says_what_results_do():
     for words, pattern in (
         ("curvature at equal loss: Entropy-SGD – AdamW", r"\(trace (\S+),"),
         (
-            "curvature at equal loss: Entropy-SGD – SGD",
+            "curvature at equal loss: Entropy-SGD – SGD at 0.1",
             r"and (\S+) and \S+ of SGD",
         ),
     ):

@@ -154,7 +154,7 @@ def part_of(way, mesh):
 
 def differences(expected, seen, tolerance):
     for what, tensors in expected.items():
-        bound = 10 * tolerance if what == "metrics" else tolerance  # they come six steps later
+        bound = 2 * tolerance if what == "metrics" else tolerance  # they come six steps later
         for i, (a, b) in enumerate(zip(tensors, seen[what], strict=True)):
             off = float((a - b).abs().max())
             if not off <= bound:

@@ -121,11 +121,13 @@ def test_a_target_that_ours_never_reaches_refutes_speed(tmp_path):
     assert verdicts(tmp_path)[FASTER] == "does not hold"
 
 
-def test_a_single_run_that_never_comes_there_settles_nothing(tmp_path):
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "not settled"), (2, "does not hold")])
+def test_a_single_run_that_never_comes_there(tmp_path, seeds, verdict):
+    """Against another single run it settles nothing, as nowhere else."""
     write_runs(tmp_path, "paper/lenet/paper", [[9, 8]])
-    write_runs(tmp_path, "paper/lenet/baseline", [[9, 8, 1], [9, 8, 1]])
-    assert verdicts(tmp_path)[FASTER] == "not settled"
-    assert rows(tmp_path, FASTER)[0].endswith("| not settled (one seed) |")
+    write_runs(tmp_path, "paper/lenet/baseline", [[9, 8, 1]] * seeds)
+    assert verdicts(tmp_path)[FASTER] == verdict
+    assert rows(tmp_path, FASTER)[0].endswith(f"| {verdict} (one seed) |")
 
 
 def test_sgld_of_one_seed(tmp_path):

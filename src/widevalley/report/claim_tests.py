@@ -86,9 +86,9 @@ def needs_fewer_gradients(results: ResultsFolder) -> Iterator[Row]:
         theirs = gradients_to(b, target, missed=b.final("gradients").mean)
         if math.isinf(ours.mean):
             never = f"{a.name}: not every seed"
-            single = min(len(a.folders), len(b.folders)) == 1
-            verdict: Verdict = "not settled" if single else "does not hold"
-            yield Row(recipe, never, theirs.shown(0), "", verdict, single=single)
+            fewest, most = sorted((len(a.folders), len(b.folders)))
+            verdict: Verdict = "not settled" if most == 1 else "does not hold"  # two single runs
+            yield Row(recipe, never, theirs.shown(0), "", verdict, single=fewest == 1)
         else:
             yield compared(recipe, ours, theirs, 0.0, 0, (a, b))
 
