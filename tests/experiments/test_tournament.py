@@ -211,6 +211,32 @@ def test_a_trial_can_be_judged_by_its_rounded_weights(tmp_path):
     }
 
 
+def test_who_rounds_a_trial_keeps_its_checkpoint_from_others(tmp_path, monkeypatch):
+    def rounding(player, folder):
+        with pytest.raises(RunBusy), RunFolder(folder.path).locked():
+            pass
+        (folder.path / played.ROUNDED).write_text('{"loss": 1.0}')
+
+    monkeypatch.setattr(played._Player, "_round", rounding)
+    play(replace(DIGITS, bits=2), ["sgd"], replace(RULES, trials=1), tmp_path)
+
+
+def test_methods_that_two_processes_add_at_once_are_both_there(tmp_path):
+    names, together = ("sgd", "adamw", "muon", "sam-sgd"), threading.Barrier(4)
+
+    def add(name):
+        together.wait()
+        played.write_down(tmp_path, DIGITS, [METHODS[name]], RULES)
+
+    processes = [threading.Thread(target=add, args=(name,)) for name in names]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join()
+    decided = json.loads((tmp_path / "tournament.json").read_text())
+    assert sorted(decided["methods"]) == sorted(names)
+
+
 def test_hardening_begins_late_and_changes_nothing_before(tmp_path):
     folder = play(DIGITS, ["hardened-adamw"], RULES, tmp_path)
     starts = {

@@ -204,6 +204,26 @@ def test_a_finished_run_is_left_alone(task, config, tmp_path, without_network):
     }
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_left_alone(
+    monkeypatch, task, config, tmp_path
+):
+    made, contents = runner_module.Loop, []
+
+    def made_while_another_finishes(*given):
+        if not contents:
+            contents.append("being made")
+            run(task, config, tmp_path)
+            (tmp_path / "checkpoint.pt").unlink()  # as of a tournament's trials
+            contents[:] = [(tmp_path / "metrics.jsonl").read_bytes()]
+        return made(*given)
+
+    monkeypatch.setattr(runner_module, "Loop", made_while_another_finishes)
+    folder = run(task, config, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == contents[0]
+    assert folder.finished
+    assert len(folder.environments) == 1
+
+
 def test_other_settings_are_refused_by_name(task, config, tmp_path, without_network):
     run(task, config, tmp_path)
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}

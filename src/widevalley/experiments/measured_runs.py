@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from filelock import FileLock
+
 from widevalley._files import atomic_write
 
 
@@ -28,6 +30,12 @@ class Measured(Protocol):
 M = TypeVar("M", bound=Measured)
 R = TypeVar("R")
 Progress = Callable[[str], None]
+
+
+def rewriting(file: Path) -> FileLock:
+    """A block that reads a file and writes it anew, one process after another."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file.with_name(f".{file.name}.lock"))
 
 
 def write_measures(found: Sequence[Any], file: Path) -> None:
@@ -76,6 +84,6 @@ def measure_missing(
             time_left = f", about {timedelta(seconds=round(left))} left" if k else ""
             progress(f"{name} ({k + 1} of {len(missing)}{time_left})")
         one = measure(name)
-        # Read again: another process may have added its runs in the minutes since.
-        write([*(each for each in found() if each.run != name), one], file)
+        with rewriting(file):  # read again: another process may have added its runs meanwhile
+            write([*(each for each in found() if each.run != name), one], file)
     return file

@@ -22,6 +22,7 @@ import torch
 from widevalley._files import atomic_write
 from widevalley.experiments.contests import Contest
 from widevalley.experiments.grid_search import configured, label
+from widevalley.experiments.measured_runs import rewriting
 from widevalley.experiments.methods import METHODS, Method
 from widevalley.experiments.search import Point, Study
 from widevalley.training import (
@@ -109,6 +110,11 @@ def write_down(folder: Path, contest: Contest, methods: Sequence[Method], rules:
     Raises ValueError where something else was decided there.
     """
     file = folder / "tournament.json"
+    with rewriting(file):
+        _write_down(file, contest, methods, rules)
+
+
+def _write_down(file: Path, contest: Contest, methods: Sequence[Method], rules: Rules) -> None:
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"methods": {}}
     decided = {
         "task": contest.name,
@@ -123,10 +129,10 @@ def write_down(folder: Path, contest: Contest, methods: Sequence[Method], rules:
     now = json.loads(json.dumps({**decided, "run": config, "methods": rows}))
     there = {name: noted.get(name, value) for name, value in decided.items()}
     if said := differing(there, decided) or differing(noted.get("run", config), config):
-        raise ValueError(f"{folder}: was played by other rules: {said}")
+        raise ValueError(f"{file.parent}: was played by other rules: {said}")
     for name, row in now["methods"].items():
         if not _agree(noted["methods"].get(name, row), row):
-            raise ValueError(f"{folder}: {name} was tuned over another space; go elsewhere")
+            raise ValueError(f"{file.parent}: {name} was tuned over another space; go elsewhere")
     now["methods"] = noted["methods"] | now["methods"]
     now["trials"] = max(rules.trials, noted.get("trials", 0))
     now["seeds"] = max(rules.seeds, noted.get("seeds", 0))
@@ -172,8 +178,10 @@ class _Player:
         path = self.folder / "trials" / method.name / label(point) / "seed-0"
         name = f"{method.name} {label(point)}"
         folder = self._run(self.tuning, config, path, name)
-        if self.contest.bits and folder.finished and not (path / ROUNDED).exists():
-            self._round(folder)
+        if self.contest.bits and folder.finished:
+            with folder.locked():  # nobody may delete the checkpoint meanwhile
+                if not (path / ROUNDED).exists():
+                    self._round(folder)
         (path / "checkpoint.pt").unlink(missing_ok=True)
         return held_out(folder, self.contest.criterion)
 

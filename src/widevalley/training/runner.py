@@ -56,8 +56,10 @@ def run(
         loop = Loop(task, config, workers)  # before the folder: bad settings leave nothing on disk
         mine = workers.folder(folder)
         with ExitStack() as held, InterruptFlag() as interrupt:
-            facts = {**environment_facts(loop.fabric.device), "command": command}
             workers.first(lambda: held.enter_context(folder.locked()))
+            if workers.first(lambda: folder.finished):  # by another process meanwhile
+                return folder
+            facts = {**environment_facts(loop.fabric.device), "command": command}
             workers.first(lambda: folder.start(settings, facts))
             _Run(loop, config, mine, progress or RunProgress()).train(interrupt)
         if interrupt.raised:  # amid the last evaluation; what comes after this run must not begin
