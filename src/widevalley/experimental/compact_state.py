@@ -77,8 +77,7 @@ class _CompactState(LangevinWalk):
         return state
 
     def _how(self, group: Group) -> How:
-        fused, _, slots = super()._how(group)
-        return fused, False, slots
+        return super()._how(group)._replace(side_by_side=False)
 
     def _walkers(self, group: Group) -> Walkers:
         return Walkers(self._walking(group), self._how(group), self._first_elements())

@@ -252,7 +252,7 @@ class GraphedStep:
 
     def _check_kernel(self) -> None:
         for g, group in enumerate(self._optimizer.param_groups):
-            if self._optimizer._how(group)[0] is False or not available(self._device):
+            if self._optimizer._how(group).fused is False or not available(self._device):
                 raise ValueError(
                     f"optimizer: the step of group {g} must be the kernel's to be captured: "
                     "fused=True or None, no langevin_betas"

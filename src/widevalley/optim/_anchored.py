@@ -35,15 +35,9 @@ from widevalley.optim._tensors import all_finite, copy_, name_of, state_dtype, v
 from widevalley.optim._validation import Group, at_least, check
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
-from widevalley.optim.workers._communication import Channel
 
-MEANS = {
-    (False, False): ("mean",),
-    (False, True): (),  # mu is x'
-    (True, False): ("mean", "thermal"),
-    (True, True): ("mean", "thermal"),
-}
-"""Names in the state of what line 6 writes, by noise_free_mean and whether averaging is 1."""
+POINTS = ("mean", "thermal", "average")
+"""Names in the state of points that a setting asks for; without it they are not kept."""
 
 
 class AnchoredOptimizer(Measured):
@@ -64,8 +58,6 @@ class AnchoredOptimizer(Measured):
         *("initialized", "active", "displaced", "at_anchor", "at_average"),
     )
 
-    workers: Channel | None = None
-    """The connection to the other workers, where there is a process group."""
     # The parameters whose walks end together now, where that may be less than all.
     _ending: Container[Tensor] | None = None
 
@@ -84,13 +76,15 @@ class AnchoredOptimizer(Measured):
         for group in moving:
             displaced = displaced or group["gradient_point"] is not None
         if displaced:
+            for group in moving:
+                scope(group)  # a schedule that is refused moves nothing
             self._displaced().take_off(moving)
         self._walk(moving)
         first = self.param_groups[0]
         inner, steps = first["inner_step"] + 1, first["langevin_steps"]
         if self.workers is not None:
-            self._meet(moving, inner)
-        elif inner == steps:
+            self._meet(moving, min(inner, steps))
+        elif inner >= steps:  # above where steps have become fewer
             self._end_walks(moving)
         if inner < steps:
             self._set_clock(inner_step=inner)
@@ -106,12 +100,14 @@ class AnchoredOptimizer(Measured):
     def _advance(self, groups: list[Group]) -> None:
         """Line 7, where the walks have ended at numbers, and the read-out."""
         self._check_walks(groups)
+        weights = list(map(readout_weight, groups))  # one that is refused moves nothing
         if self._succession is None:
             self._move_anchors(groups)
         else:  # metrics() tells how they moved
             ended = [pair for group in groups for pair in self._walked(group)]
             self._succession.move(ended, lambda: self._move_anchors(groups))
-        self._read_out(groups)
+        for group, weight in zip(groups, weights, strict=True):
+            self._read_out(group, weight)
 
     def _check_walks(self, groups: list[Group]) -> None:
         """Raise FloatingPointError, the anchors as they were, where a walk has left all numbers."""
@@ -132,24 +128,22 @@ class AnchoredOptimizer(Measured):
         kept: Displacement = self.__dict__.setdefault("_displacement", Displacement(self))
         return kept
 
-    def _displace_again(self, p: Tensor, group: Group) -> None:
-        self._displaced().show_again(p, group)
+    def _displace_again(self, group: Group, shown: list[tuple[Tensor, State]]) -> None:
+        self._displaced().show_again(group, shown)
 
     def momentum_of(self, p: Tensor) -> Tensor | None:
         """The walk's momentum of a parameter; None where there is none."""
-        state = self.state[p]
+        state = self.state.get(p, {})
         momentum: Tensor | None = state.get("langevin_buffer", state.get("langevin_exp_avg"))
         return momentum
 
-    def _read_out(self, groups: list[Group]) -> None:
+    def _read_out(self, group: Group, weight: float) -> None:
         """average <- (1 - c) average + c x, c the weight of this anchor."""
-        for group in groups:
-            states = [s for _, s in self._walked(group) if "average" in s]
-            if group["readout"] is not None and states:
-                averages = views(state["average"] for state in states)
-                anchors = views(state["anchor"] for state in states)
-                weight = as_readout(group["readout"])(group["outer_step"] + 1)
-                torch._foreach_lerp_(averages, anchors, float(weight))
+        states = [s for _, s in self._walked(group) if "average" in s]
+        if group["readout"] is not None and states:
+            averages = views(state["average"] for state in states)
+            anchors = views(state["anchor"] for state in states)
+            torch._foreach_lerp_(averages, anchors, weight)
 
     def scope(self, group: int = 0) -> float:
         """gamma(t) of the walk in progress, for the group of this number."""
@@ -161,7 +155,7 @@ class AnchoredOptimizer(Measured):
         """The parameters of the group that take this step, each with its state."""
         walking = []
         for p in group["params"]:
-            if p.grad is None:
+            if p.grad is None or not p.requires_grad:
                 continue
             state = self.state[p]
             anchor = state.get("anchor", None)
@@ -220,7 +214,13 @@ class AnchoredOptimizer(Measured):
             state["walker"] = p.detach().to(dtype)
             if state["at_anchor"]:  # the anchor's slot held the walker
                 state["walker"], state["anchor"] = state["anchor"], state["walker"]
-        for name in self._slots(group):
+        slots = self._slots(group)
+        for name in POINTS:
+            if name in state and name not in slots:  # the setting that asked for it is gone
+                if name == "average" and state["at_average"]:
+                    hold(p, state, anchor=True)
+                del state[name]
+        for name in slots:
             if name not in state and name == "mean":  # averaging was 1 until now, and mu x'
                 state[name] = mean_of(p, state).detach().to(dtype, copy=True)
             elif name not in state and name == "average":
@@ -232,22 +232,56 @@ class AnchoredOptimizer(Measured):
     def _restore(self, saved: list[State]) -> None:
         self.__dict__.pop("_displacement", None)  # what they kept is not what was loaded
         self.__dict__.pop("_succession", None)
+        self.__dict__.pop("_checked", None)
         super()._restore(saved)
 
     def _settings_changed(self, group: Group) -> None:
-        """Make what a rule keeps that was turned on later."""
-        for p in group["params"]:
-            if p in self.state:
-                self._state_of(p, group)
+        """Make what a rule keeps that was turned on later; do without what was turned off."""
+        if getattr(group["gradient_point"], "needs_momentum", False) and not self._has_momentum(
+            group
+        ):
+            raise ValueError(
+                "gradient_point needs the momentum of the walk, langevin_momentum > 0 or an inner "
+                f"optimizer that keeps one, got {group['gradient_point']!r}"
+            )
+        states = [(p, self._state_of(p, group)) for p in group["params"] if p in self.state]
+        if any(state["displaced"] >= 0 for _, state in states):
+            self._displaced().check(group)
+
+    @abstractmethod
+    def _has_momentum(self, group: Group) -> bool:
+        """Whether the walks of the group have a momentum."""
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         """Names of the tensors that a step of this group keeps beside the anchor."""
         average = () if group["readout"] is None else ("average",)
-        return (*MEANS[group["noise_free_mean"], group["averaging"] == 1], *average)
+        return (*means_of(group), *average)
 
     def _saved_names(self, group: Group) -> tuple[str, ...]:
         flags = ("initialized", "active", "displaced", "at_anchor", "at_average")
         return ("anchor", *flags, *self._slots(group))
+
+
+def means_of(group: Group) -> tuple[str, ...]:
+    """Names in the state of what line 6 writes: nothing where mu is x'."""
+    if group["noise_free_mean"]:
+        return "mean", "thermal"
+    return () if group["averaging"] == 1 else ("mean",)
+
+
+def readout_weight(group: Group) -> float:
+    """The weight of the next anchor in the read-out, 0 where there is none."""
+    if group["readout"] is None:
+        return 0.0
+    k = group["outer_step"] + 1
+    weight = as_readout(group["readout"])(k)
+    check(f"readout({k})", weight, lambda c: 0 <= c <= 1, "in [0, 1]")
+    return float(weight)
+
+
+def capped_scope(group: Group, eta: float) -> float:
+    """gamma(t), or 1 / eta' where that is less: a stronger pull would overshoot the anchor."""
+    return min(scope(group), 1 / eta) if eta else 0.0
 
 
 def scope(group: Group) -> float:

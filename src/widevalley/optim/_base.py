@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from operator import is_
 from typing import Any, overload
 
@@ -19,6 +20,7 @@ from widevalley.optim._validation import (
     Group,
     check_group,
     check_setting,
+    check_together,
 )
 
 
@@ -71,16 +73,20 @@ class CheckedOptimizer(RestoredOptimizer):
         """The groups whose lr is not 0; raises where a step cannot be taken."""
         moving, checked = [], self.__dict__.setdefault("_checked", {})
         for g, group in enumerate(self.param_groups):
-            known, changed = checked.setdefault(g, {}), False
-            for name, value in group.items():
-                if name in self._own and value is not known.get(name):
-                    check_setting(name, value)
-                    known[name] = value
-                    changed = changed or name not in RATES  # which schedulers change all the time
-            if changed:
+            known = checked.setdefault(g, {})
+            changed = [
+                name
+                for name, value in group.items()
+                if name in self._own and (name not in known or value is not known[name])
+            ]
+            for name in changed:
+                check_setting(name, group[name])
+            if not RATES.issuperset(changed):  # which schedulers change all the time
+                check_together(group)
                 self._check_shared(group)
                 self._settings_changed(group)
                 check_parts(group)
+            known.update((name, group[name]) for name in changed)  # what has passed
             if (task := torch._C._current_graph_task_id()) != -1:
                 backward.check(task, self, group)
             if float(group["lr"]) != 0:
@@ -113,13 +119,13 @@ class CheckedOptimizer(RestoredOptimizer):
                 though all share it, or a parameter is of a kind that is not supported. Nothing
                 has been added then.
         """
+        lay_open(param_group)
         group = {**self.defaults, **param_group}
         check_group({name: group[name] for name in self._own})
         if self.param_groups:
             self._check_shared(group)
             param_group.update({name: self.param_groups[0][name] for name in self._clock})
-        given = param_group["params"]
-        param_group["params"] = [given] if isinstance(given, Tensor) else list(given)
+        param_group["params"] = listed(param_group["params"])
         for i, entry in enumerate(param_group["params"]):
             p = entry[1] if isinstance(entry, tuple) else entry
             self._check_parameter(p, group, f"parameter {i}")
@@ -154,9 +160,25 @@ class CheckedOptimizer(RestoredOptimizer):
 def own_arguments(arguments: dict[str, Any]) -> Group:
     """The settings among the ``locals()`` of an optimizer's constructor, conventions laid open."""
     own = {k: v for k, v in arguments.items() if k not in ("self", "params", "__class__")}
-    if "conventions" in own:
-        own.update(vars(own.pop("conventions")))
+    lay_open(own)
     return own
+
+
+def lay_open(settings: Group) -> None:
+    """Put each of the ``conventions``, where they are given, in their place."""
+    if "conventions" not in settings:
+        return
+    conventions = settings.pop("conventions")
+    if not is_dataclass(conventions) or isinstance(conventions, type):
+        raise ValueError(f"conventions must be a widevalley.Conventions, got {conventions!r}")
+    settings.update(vars(conventions))
+
+
+def listed(params: Any) -> list[Any]:
+    """The parameters of a group. Raises TypeError for a set, as torch does."""
+    if isinstance(params, set):
+        raise TypeError("params must be in an order that runs share, not in a set")
+    return [params] if isinstance(params, Tensor) else list(params)
 
 
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from widevalley.optim._base import parameters_of
+from widevalley.optim._checkpoint import State
 from widevalley.optim._held import hold
 from widevalley.optim._noise import WORD
 from widevalley.optim._part import DisplacedPart, Members
@@ -46,6 +47,7 @@ class Displacement:
             point = group["gradient_point"]
             if point is None:
                 self._points.pop(id(group), None)
+                keep(self._walking(group), kept=False)
                 continue
             self._points[id(group)] = point
             members, stays = self._walking(group), getattr(point, "stays", False)
@@ -66,11 +68,9 @@ class Displacement:
             for p, state in self._walking(group):
                 if state["displaced"] < 0:
                     continue
-                walker = state.get("walker", state.get("kept"))
+                walker = self._known_walker(state)
                 if walker is not None:
                     copied.append((p, walker))
-                elif not state["active"] and state.get("on_way", -1) < 0:  # it is at its anchor
-                    copied.append((p, state["anchor"]))
                 else:
                     moved[state["displaced"]].append((p, state))
                 state["displaced"] = -1
@@ -87,15 +87,34 @@ class Displacement:
         displaced = [one for one in displaced if one[-1] >= 0]
         held = [local_real_view(p).clone() for p, _, _ in displaced]
         self.take_off(groups)
-        yield
-        copy_([p for p, _, _ in displaced], held)
-        for _, state, count in displaced:
-            state["displaced"] = count
+        try:
+            yield
+        finally:
+            copy_([p for p, _, _ in displaced], held)
+            for _, state, count in displaced:
+                state["displaced"] = count
 
-    def show_again(self, p: Tensor, group: Group) -> None:
-        """Displace a parameter that shows its walker as it was displaced."""
-        self._norm, state = None, self.optimizer.state[p]
-        DisplacedPart([(p, state)], self).add(self._point(group), group, state["displaced"])
+    def show_again(self, group: Group, shown: Members) -> None:
+        """Displace parameters that show their walkers as they were displaced."""
+        self._norm = None
+        of_gradient = defaultdict(list)
+        for p, state in shown:
+            of_gradient[state["displaced"]].append((p, state))
+        for count, members in of_gradient.items():  # together as before, so that each bit is so
+            for part in self._side_by_side(group, members):
+                part.add(self._point(group), group, count)
+
+    def check(self, group: Group) -> None:
+        """Raise ValueError where parameters of the group are displaced and nothing says how."""
+        for _, state in self._walking(group):
+            if state["displaced"] >= 0 and self._known_walker(state) is None:
+                self._point(group)
+
+    def _known_walker(self, state: State) -> Tensor | None:
+        """The walker of a displaced parameter, where it stands in the state."""
+        begun = state["active"] or state.get("on_way", -1) >= 0
+        known: Tensor | None = state.get("walker", state.get("kept"))
+        return state["anchor"] if known is None and not begun else known
 
     def momentum_norm(self) -> Tensor:
         """Over all parameters, whether they move or not, so that it is the same on the way back."""

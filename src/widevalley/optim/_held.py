@@ -17,8 +17,8 @@ class Shown(CheckedOptimizer):
     """An optimizer whose parameters can be made to hold their anchors, and an average of those."""
 
     @abstractmethod
-    def _displace_again(self, p: Tensor, group: Group) -> None:
-        """Move a parameter that shows its walker to where its gradient was to be taken."""
+    def _displace_again(self, group: Group, shown: list[tuple[Tensor, State]]) -> None:
+        """Move parameters that show their walkers to where their gradients were to be taken."""
 
     def train(self, mode: bool = True) -> None:
         """Make the parameters hold the walker (the anchor with ``mode=False``); idempotent."""
@@ -58,20 +58,32 @@ class Shown(CheckedOptimizer):
 
     @torch.no_grad()
     def _show(self, *, anchor: bool, average: bool = False) -> None:
-        changing = []
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state.get(p)
-                if not state or not p.requires_grad or not state["initialized"]:
-                    continue
-                if state["at_anchor"] != anchor or state["at_average"] != average:
-                    changing.append((p, state, group))
-        free_gathered([p for p, _, _ in changing])
-        for p, state, group in changing:
-            hold(p, self._state_of(p, group), anchor=anchor, average=average)
-            if "walker" in state and not anchor and state["displaced"] >= 0:
-                self._displace_again(p, group)
+        changing = [
+            (group, self._not_showing(group, anchor=anchor, average=average))
+            for group in self.param_groups
+        ]
+        free_gathered([p for _, pairs in changing for p, _ in pairs])
+        for group, pairs in changing:
+            for p, _ in pairs:
+                hold(p, self._state_of(p, group), anchor=anchor, average=average)
+            # The others hold the displaced walker, to the bit.
+            rounded = [(p, s) for p, s in pairs if "walker" in s and s["displaced"] >= 0]
+            if rounded and not anchor:
+                self._displace_again(group, rounded)
         self._set_clock(at_anchor=anchor, at_average=average)
+
+    def _not_showing(
+        self, group: Group, *, anchor: bool, average: bool
+    ) -> list[tuple[Tensor, State]]:
+        """The parameters of a group that hold something else."""
+        pairs = [(p, self.state.get(p)) for p in group["params"] if p.requires_grad]
+        return [
+            (p, state)
+            for p, state in pairs
+            if state
+            and state["initialized"]
+            and (state["at_anchor"] != anchor or state["at_average"] != average)
+        ]
 
 
 def adopt(p: Tensor, state: State) -> None:

@@ -13,6 +13,7 @@ from widevalley.optim._checkpoint import State
 from widevalley.optim._displacement import Displacement
 from widevalley.optim._held import Shown, mean_of, walker_of
 from widevalley.optim._validation import Group, check, positive
+from widevalley.optim.workers._communication import Channel
 
 Pairs = Iterable[tuple[Tensor, State]]
 Point = Callable[[Tensor, State], Tensor]
@@ -21,6 +22,8 @@ Point = Callable[[Tensor, State], Tensor]
 class Measured(Shown):
     """An optimizer that tells what its walks are at."""
 
+    workers: Channel | None = None
+    """The connection to the other workers, where there is a process group."""
     _succession: Succession | None = None  # once metrics have been asked for
 
     @abstractmethod
@@ -39,7 +42,8 @@ class Measured(Shown):
     def automatic_scope(self, loss: float) -> float:
         """Set gamma in every group to loss / (|x' - x|² / 2), as the walk in progress stands.
 
-        So f and gamma/2 |x' - x|² weigh the same. Call it once, before the step that ends the
+        So f and gamma/2 |x' - x|² weigh the same, both averaged over the workers where there are
+        several: then each of them calls it. Call it once, before the step that ends the
         first walk, gamma being 0 until then, and let `scoping.TotalGrowth` grow it, in the source
         1e4 times over the run. gamma is a setting, so a checkpoint has it.
 
@@ -53,6 +57,10 @@ class Measured(Shown):
         square = 0.0 if self.param_groups[0]["at_anchor"] else self._square(walker_of)
         if not square:
             raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
+        check("|x' - x|²", square, *positive())
+        if self.workers is not None:
+            device = self.param_groups[0]["params"][0].device
+            loss, square = self.workers.mean_numbers([float(loss), square], device)
         gamma = 2 * float(loss) / square
         for group in self.param_groups:
             group["gamma"] = gamma
@@ -64,7 +72,8 @@ class Measured(Shown):
 
         ``scope`` gamma and ``temperature`` noise²/2 of the first group; ``distance`` ‖x' - x‖ of
         the walker from its anchor and ``pseudo_gradient`` ‖x - mu‖, over all parameters that have
-        taken a step in this walk, 0 where none has; ``outer_step``, the count of walks.
+        taken a step in this walk, 0 where none has, as after every langevin_steps-th step;
+        ``outer_step``, the count of walks.
 
         From the first call on, which a checkpoint does not remember, one more tensor is kept for
         each parameter, and of the walks that ended last there are ``gain``, how far the anchor

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._base import parameters_of
+from widevalley.optim._base import listed, parameters_of
 from widevalley.optim._checkpoint import State
 from widevalley.optim._validation import Group, check_group
 from widevalley.optim.workers._replicas import Replicas
@@ -32,11 +32,19 @@ class NestedOptimizers(Replicas):
         self.inner, self.outer = inner, outer
         self._fresh: Mapping[Tensor, State] = {}
         self._counts: Group = {}
-        if own["reset_inner"]:
+        groups = self._holder().param_groups
+        if own["reset_inner"] or any(group.get("reset_inner") for group in groups):
             # of the few optimizers that make their state when they are made, or count in groups
             self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state}
             self._counts = _changed_by_a_step(inner)
-        super().__init__(self._holder().param_groups, own)
+        before = list(map(dict, groups))
+        try:
+            super().__init__(groups, own)
+        except BaseException:  # the groups are as they were, to try again
+            for group, entries in zip(groups, before, strict=True):
+                group.clear()
+                group.update(entries)
+            raise
         self.defaults = {**self._holder().defaults, **self.defaults}  # what schedulers ask for
 
     def _renew_inner(self, p: Tensor, state: State) -> None:
@@ -53,6 +61,7 @@ class NestedOptimizers(Replicas):
         """
         holder = self._holder()
         if not any(param_group is group for group in holder.param_groups):
+            param_group["params"] = listed(param_group["params"])
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
             own = {**self.defaults, **param_group}
             check_group({name: own[name] for name in self._own})
@@ -218,7 +227,7 @@ def _take(state: State, saved: State) -> None:
             state[name] = value.to(state[name].device)
 
 
-def check_optimizers(inner: Optimizer, outer: Optimizer | None) -> None:
+def check_optimizers(inner: Optimizer, outer: Optimizer | None, own: Group) -> None:
     """Raise ValueError for what cannot be LocalEntropy's inner and outer optimizer."""
     for name, optimizer in (("inner", inner), ("outer", outer)):
         if optimizer is None and name == "outer":
@@ -227,6 +236,17 @@ def check_optimizers(inner: Optimizer, outer: Optimizer | None) -> None:
             raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
         if _needs_a_closure(optimizer):
             raise ValueError(f"{name} must step without a closure, got {type(optimizer).__name__}")
+        if "inner_step" in optimizer.param_groups[0]:
+            raise ValueError(
+                f"{name} must be without walks: {type(optimizer).__name__} has its own, or is in "
+                "a LocalEntropy already"
+            )
+        theirs = sorted(own.keys() & optimizer.defaults.keys())
+        if theirs and optimizer is (outer or inner):  # whose groups are ours
+            raise ValueError(
+                f"{name} must not have settings that are ours, got {', '.join(theirs)} of "
+                f"{type(optimizer).__name__}"
+            )
     if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
         raise ValueError("inner and outer must be two optimizers over the same parameters")
 

@@ -139,11 +139,13 @@ class DisplacedPart(Part):
         """Of rows and filters of one dimension less."""
         if self._rows is not None:
             return self._of_rows(t, "mean")
-        p, along = self._params[0], tuple(range(1, t.dim())) or (0,)
+        p = self._params[0]  # complex numbers are pairs in t, of one dimension more
+        along = tuple(range(1 if p.dim() > 1 else 0, t.dim()))
         if not self._axes_that_cut(along):
-            return t.mean(along, keepdim=True)
+            return t.mean(along, keepdim=True) if along else t
         sums = self._over_shards(t.sum(along, keepdim=True), along, dist.ReduceOp.SUM)
-        return sums.div_(p.numel() // (p.shape[0] if p.dim() > 1 else 1))
+        numbers = 2 * p.numel() if p.is_complex() else p.numel()
+        return sums.div_(numbers // (p.shape[0] if p.dim() > 1 else 1))
 
     def row_maxima(self, t: Tensor) -> Tensor:
         """Likewise, of t >= 0."""

@@ -99,7 +99,7 @@ def _check_readout(name: str, readout: Any) -> None:
 
 
 def _check_point(name: str, point: Any) -> None:
-    if point is not None and not callable(point):
+    if point is not None and (not callable(point) or isinstance(point, type)):
         raise ValueError(f"{name} must be a gradient point or None, got {point!r}")
 
 
@@ -109,7 +109,7 @@ def _check_fused(name: str, fused: Any) -> None:
 
 
 def _check_law(name: str, law: Any) -> None:
-    if law not in LAWS:
+    if not isinstance(law, str) or law not in LAWS:
         raise ValueError(f"{name} must be one of {', '.join(LAWS)}, got {law!r}")
 
 
@@ -137,7 +137,7 @@ FUNCTIONS = ("gamma_growth", "readout", "gradient_point")
 """Settings that may be functions."""
 A_FUNCTION = "a function"
 """What stands for such a one in a checkpoint, which holds plain values alone."""
-RATES = ("lr", "langevin_lr", "gamma")
+RATES = frozenset(("lr", "langevin_lr", "gamma"))
 """Settings on which nothing depends that is kept."""
 SHARED = ("langevin_steps", "seed", "worker")
 """Settings that are one for all groups."""
@@ -155,12 +155,12 @@ def check_group(group: Mapping[str, Any]) -> None:
     """Check every setting of a parameter group; ValueError names the first bad one."""
     for name, value in group.items():
         check_setting(name, value)
+    check_together(group)
+
+
+def check_together(group: Mapping[str, Any]) -> None:
+    """Raise ValueError where settings of a group, each allowed, do not go together."""
     if group.get("noise_free_mean") and group.get("momentum_on_all"):
         raise ValueError("noise_free_mean must be False where momentum_on_all is True, got True")
     if getattr(group.get("gradient_point"), "needs_readout", False) and group["readout"] is None:
         raise ValueError(f"gradient_point {group['gradient_point']!r} needs a readout, got None")
-    if group.get("inner_step", 0) >= group.get("langevin_steps", math.inf):
-        raise ValueError(
-            f"inner_step must be below langevin_steps, {group['langevin_steps']}, "
-            f"got {group['inner_step']}"
-        )

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from widevalley.optim._algorithm import (
     langevin_adam_step_,
     langevin_step_,
 )
-from widevalley.optim._anchored import MEANS, scope
+from widevalley.optim._anchored import capped_scope, means_of
 from widevalley.optim._base import CheckedOptimizer
 from widevalley.optim._checkpoint import State
 from widevalley.optim._held import mean_of, walker_of
@@ -33,9 +33,17 @@ _gradient = attrgetter("grad")
 
 LARGE = (1 << 17, 1 << 12)
 """Numbers from which a processor's kernel is faster than the lines, without noise and with."""
-How = tuple[bool | None, bool, tuple[str, ...]]
-"""Whether by the kernel (None: where that pays), whether small parameters go side by side, and the
-names in the state of what is read and written beside the walker."""
+
+
+class How(NamedTuple):
+    """How the steps of a group are taken."""
+
+    fused: bool | None
+    """Whether by the kernel; None where that pays."""
+    side_by_side: bool
+    """Whether small parameters go together."""
+    slots: tuple[str, ...]
+    """Names in the state of what is read and written beside the walker."""
 
 
 class LangevinStep(CheckedOptimizer):
@@ -59,7 +67,7 @@ class LangevinStep(CheckedOptimizer):
                 clock = group["seed"], group["worker"], group["outer_step"], group["inner_step"]
                 key = step_key(*clock, w.block) if s.noise_std else NO_KEY
                 fused = walkers.fused[bool(s.noise_std)]
-                if not (fused and fused_step_(w, s, key, must=walkers.how[0])):
+                if not (fused and fused_step_(w, s, key, must=walkers.how.fused)):
                     z = noise(w.walker, key, w.index, s.law) if s.noise_std else None
                     (langevin_adam_step_ if s.betas else langevin_step_)(w, z, s)
                     average_(w, s, z)
@@ -95,7 +103,7 @@ class LangevinWalk(LangevinStep, Replicas):
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])
-        gamma = min(scope(group), 1 / eta) if eta else 0.0  # more would overshoot the anchor
+        gamma = capped_scope(group, eta)
         return Langevin(
             lr=eta,
             gamma=gamma,
@@ -113,23 +121,27 @@ class LangevinWalk(LangevinStep, Replicas):
         )
 
     def _how(self, group: Group) -> How:
-        means = MEANS[group["noise_free_mean"], group["averaging"] == 1]
+        means = means_of(group)
         if group.get("langevin_betas"):
             # each parameter counts its own steps, and so goes on its own, line by line
-            return False, False, ("anchor", *means)
+            return How(False, False, ("anchor", *means))
         buffer = ("langevin_buffer",) if group["langevin_momentum"] else ()
         fused = False if "thermal" in means else group["fused"]
-        return fused, True, ("anchor", *means, *buffer)
+        return How(fused, True, ("anchor", *means, *buffer))
+
+    def _has_momentum(self, group: Group) -> bool:
+        return bool(group["langevin_momentum"] or group.get("langevin_betas"))
 
     def _slots(self, group: Group) -> tuple[str, ...]:
-        average = () if group["readout"] is None else ("average",)
-        return (*self._how(group)[2], *average)
+        buffer = ("langevin_buffer",) if "langevin_buffer" in self._how(group).slots else ()
+        return (*super()._slots(group), *buffer)
 
     def _restart_walks(self, groups: list[Group]) -> None:
-        walked = [state for group in groups for _, state in self._walked(group)]
+        resetting = [group for group in groups if group["reset_momentum"]]
+        walked = [state for group in resetting for _, state in self._walked(group)]
         super()._restart_walks(groups)
         buffers = [local_real_view(s["langevin_buffer"]) for s in walked if "langevin_buffer" in s]
-        if buffers and groups[0]["reset_momentum"]:
+        if buffers:
             torch._foreach_zero_(buffers)
 
     def _ended(self, group: Group) -> tuple[list[State], list[Tensor], list[Tensor]]:

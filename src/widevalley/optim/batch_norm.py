@@ -1,6 +1,6 @@
 """Batch-norm statistics for weights other than those the training saw."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,11 +28,12 @@ def recompute_batch_norm(
 
     Args:
         model: a module; without batch norm that keeps statistics the loader is not read.
-        loader: batches; a batch is a tensor, or a tuple or list whose first entry is one.
+        loader: batches; a batch is a tensor, or a tuple, list or dict whose first entry is one. Its
+            length is the number of samples.
         forward: called with each batch instead of ``model(inputs)``.
 
     Raises:
-        ValueError: the loader is empty.
+        ValueError: the loader is empty, or a batch begins with no tensor.
     """
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not layers:
@@ -66,7 +67,7 @@ def _estimate(
         layer.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for batch in loader:
-            inputs: Tensor = batch[0] if isinstance(batch, (tuple, list)) else batch
+            inputs = _first_tensor(batch)
             seen += len(inputs)
             for layer in layers:
                 layer.momentum = len(inputs) / seen
@@ -77,3 +78,12 @@ def _estimate(
     if not seen:
         raise ValueError("loader must yield at least one batch, got none")
     model.eval()
+
+
+def _first_tensor(batch: Any) -> Tensor:
+    found = batch
+    while isinstance(found, (Mapping, Sequence)) and len(found) and not isinstance(found, str):
+        found = next(iter(found.values() if isinstance(found, Mapping) else found))
+    if not isinstance(found, Tensor):
+        raise ValueError(f"loader must yield tensors, or what begins with one, got {batch!r}")
+    return found

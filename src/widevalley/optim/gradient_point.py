@@ -122,6 +122,7 @@ class AlongMomentum:
     """
 
     rho: float
+    needs_momentum: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check("rho", self.rho, *finite())

@@ -16,7 +16,7 @@ from widevalley.optim._algorithm import (
     move_anchors_,
     pseudo_gradient_,
 )
-from widevalley.optim._anchored import MEANS, scope
+from widevalley.optim._anchored import capped_scope, means_of, scope
 from widevalley.optim._base import own_arguments, parameters_of
 from widevalley.optim._checkpoint import State
 from widevalley.optim._held import mean_of
@@ -85,7 +85,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
 
     Raises:
         ValueError: a setting out of its range, an optimizer that cannot step without a closure, or
-            inner and outer with different parameters.
+            inner and outer with different parameters. A group of inner's that names a setting of
+            ours has it so; an optimizer that has such settings itself is refused.
 
     Source: Chaudhari et al., ICLR 2017, Algorithm 1 ("Nesterov's momentum or Adam may wrap either
     loop", section 4.2).
@@ -121,20 +122,22 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         own = own_arguments(locals())
         for name in ("inner", "outer", *(() if outer is None else OUTER)):
             del own[name]
-        check_optimizers(inner, outer)
+        check_optimizers(inner, outer, own)
         if preconditioned:
             check_keeps_a_second_moment(inner)
         super().__init__(inner, outer, own)
 
     def _walk(self, groups: list[Group]) -> None:
         """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
-        gammas = [scope(group) for group in groups]  # a schedule that is refused moves nothing
+        # First of all, for a schedule that is refused moves nothing.
+        gammas = [capped_scope(group, self._eta(group)) for group in groups]
         walking = [(group, self._walking(group)) for group in groups]
         pulls: dict[Tensor, Tensor] = {}
         for (group, pairs), gamma in zip(walking, gammas, strict=True):
             if group["preconditioned"] or not pairs:
                 continue
-            if gamma or group["noise"]:  # of the point where inner takes its gradient
+            # Of the point where inner takes its gradient; also for what is left of earlier noise.
+            if gamma or group["noise"] or group["noise_free_mean"]:
                 params = [p for p, _ in pairs]
                 pull = torch._foreach_sub(params, [state["anchor"] for _, state in pairs])
                 torch._foreach_mul_(pull, gamma)
@@ -171,25 +174,29 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
             average_(w, Langevin(0.0, gamma, 1.0, averaging=averaging, pull=pull), made)
 
     def _settings(self, group: Group) -> Langevin:
-        eta = float(self._inner_group(group)["lr"])
-        gamma = scope(group)
-        lr = min(eta, 1 / gamma) if gamma else eta  # more would overshoot the anchor
+        eta = self._eta(group)
         return Langevin(
-            lr=lr,
+            lr=eta,
             gamma=0.0,  # the pull comes as the gradient
-            pull=lr * gamma,
+            pull=eta * capped_scope(group, eta),
             noise_std=float(group["noise"]) * math.sqrt(eta),
             law=group["noise_law"],
             averaging=float(group["averaging"]),
         )
+
+    def _eta(self, group: Group) -> float:
+        return float(self._inner_group(group)["lr"])
 
     def _inner_group(self, group: Group) -> Group:
         """The group of inner's that has the same parameters."""
         return self.inner.param_groups[[g is group for g in self.param_groups].index(True)]
 
     def _how(self, group: Group) -> How:
-        means = MEANS[group["noise_free_mean"], group["averaging"] == 1]
-        return False if "thermal" in means else None, True, means
+        means = means_of(group)
+        return How(False if "thermal" in means else None, True, means)
+
+    def _has_momentum(self, group: Group) -> bool:
+        return bool(self._inner_group(group).get("momentum", 1))  # Adam and its kin name none
 
     def _move_anchors(self, groups: list[Group]) -> None:
         walked = [(group, self._walked(group)) for group in groups]
@@ -217,13 +224,13 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
         copy_(anchors, params)
 
     def _restart_walks(self, groups: list[Group]) -> None:
-        walked = [pair for group in groups for pair in self._walked(group)]
+        resetting = [group for group in groups if group["reset_inner"]]
+        walked = [pair for group in resetting for pair in self._walked(group)]
         super()._restart_walks(groups)
-        if groups[0]["reset_inner"]:
-            for p, state in walked:  # without a state of its own it is a new parameter to inner
-                self._renew_inner(p, state)
-            for group in self.inner.param_groups:
-                group.update(self._counts)
+        for p, state in walked:  # without a state of its own it is a new parameter to inner
+            self._renew_inner(p, state)
+        for group in resetting:
+            self._inner_group(group).update(self._counts)
 
     def _slots(self, group: Group) -> tuple[str, ...]:
         buffer = ("momentum_buffer",) if group.get("outer_momentum") else ()

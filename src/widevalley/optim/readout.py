@@ -12,7 +12,7 @@ optimizer's iterates.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from widevalley.optim._validation import at_least, below_one, check, switch, whole
+from widevalley.optim._validation import at_least, below_one, check, positive, switch, whole
 
 ReadOut = Callable[[int], float]
 
@@ -87,6 +87,7 @@ class Weighted:
         for i in range(self._upto + 1, k + 1):  # one by one, so that a resumed run has each bit
             self._sum += self._weight(i)
         self._upto = k
+        check(f"the sum of weights to {k}", self._sum, *positive())
         return self._weight(k) / self._sum
 
 

@@ -81,7 +81,7 @@ class SGLD(LangevinStep):
         return [(p, self._state_of(p, group)) for p in group["params"] if p.grad is not None]
 
     def _how(self, group: Group) -> How:
-        return group["fused"], True, ()
+        return How(group["fused"], True, ())
 
     def _state_of(self, p: Tensor, group: Group) -> State:
         """A float32 walker beside a parameter of low precision, else nothing."""

@@ -85,6 +85,13 @@ class Channel:
 
         return arrived
 
+    def mean_numbers(self, numbers: list[float], device: torch.device) -> list[float]:
+        """The means of a few numbers over the workers, as they are, whatever is compressed else."""
+        wire = torch.tensor(numbers, dtype=torch.float64, device=device)
+        self.bytes_sent += 2 * wire.nbytes * (self.size - 1) // self.size
+        self._wait(dist.all_reduce(wire, group=self.group, async_op=True))
+        return [float(number) / self.size for number in wire]
+
     def _send(self, part: Tensor, rest: Tensor) -> Callable[[], None]:
         """Start to average a bucket in place; what is returned waits for that."""
         compression = self.settings.compression

@@ -132,13 +132,15 @@ class ConnectedOptimizer(AnchoredOptimizer):
 
     # --- state ------------------------------------------------------------------------------
 
+    def _slots(self, group: Group) -> tuple[str, ...]:
+        centre = () if self._coupling is None else ("average",)
+        return (*super()._slots(group), *centre)
+
     def _state_of(self, p: Tensor, group: Group) -> State:
         state = super()._state_of(p, group)
         for name in self._sent():
             if name not in state:
-                start = state["anchor"]
-                made = start.clone() if name == "average" else torch.zeros_like(start)
-                state[name] = -1 if name == "on_way" else made
+                state[name] = -1 if name == "on_way" else torch.zeros_like(state["anchor"])
         return state
 
     def _sent(self) -> tuple[str, ...]:
@@ -146,8 +148,6 @@ class ConnectedOptimizer(AnchoredOptimizer):
         if self.workers is None:
             return ()
         settings = self.workers.settings
-        if settings.coupling is not None:
-            return ("average",)
         unsent = ("unsent",) if isinstance(settings.compression, TopK) else ()
         return ("sent", "received", "on_way", *unsent) if settings.delay else unsent
 

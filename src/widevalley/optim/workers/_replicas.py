@@ -37,8 +37,7 @@ class Replicas(LocalWalks):
                     pull = torch._foreach_sub(_centres(walked), anchors(walked))
                     torch._foreach_mul_(pull, min(float(group["coupling"]) * factor, 1.0))
                     pulls += list(pull)
-            self._check_walks(moving)
-            self._move_anchors(moving)
+            self._advance(moving)
             x = anchors(ended)
             if x:
                 torch._foreach_add_(x, pulls)
@@ -63,6 +62,12 @@ class Replicas(LocalWalks):
         if self._coupling is None or self.workers is None:
             raise ValueError("process_group must be Workers with a coupling for automatic_coupling")
         check("loss", loss, *positive())
+        distance = self._distance_from_centre()
+        device = self.param_groups[0]["params"][0].device
+        return self._couple(*self.workers.mean_numbers([float(loss), distance], device))
+
+    def _distance_from_centre(self) -> float:
+        """|x - c|²."""
         self._arrive(0)
         pairs = [(p, s) for p, s in self.state.items() if s["initialized"] and p.requires_grad]
         for p, _ in pairs:
@@ -72,13 +77,14 @@ class Replicas(LocalWalks):
             torch.dist(x, c).double() ** 2
             for x, c in zip(anchors(pairs), _centres(pairs), strict=True)
         ]
-        total = torch.stack(apart).sum() if apart else torch.zeros((), dtype=torch.float64)
-        mine = torch.stack([torch.full_like(total, loss), total])
-        mean_loss, distance = self.workers.mean([mine])()[0].tolist()
+        return float(torch.stack(apart).sum()) if apart else 0.0
+
+    def _couple(self, loss: float, distance: float) -> float:
+        """Set the coupling at which a loss and a mean of |x_i - c|² weigh the same."""
         check("the mean of |x_i - c|²", distance, *positive())
         for group in self.param_groups:
             time = self._settings(group).lr * group["langevin_steps"]
-            group["coupling"] = min(time * mean_loss / (distance / 2), 1.0)
+            group["coupling"] = min(time * loss / (distance / 2), 1.0)
         return float(self.param_groups[0]["coupling"])
 
     def _show(self, *, anchor: bool, average: bool = False) -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from widevalley.optim._validation import check, whole
+from widevalley.optim._validation import check, positive, whole
 from widevalley.optim.workers._communication import Channel
-from widevalley.optim.workers._connected import ConnectedOptimizer
+from widevalley.optim.workers._replicas import Replicas
 from widevalley.optim.workers.settings import Coupling, Workers
 
 
@@ -47,11 +47,11 @@ class BatchedReplicas:
         self,
         model: nn.Module,
         count: int,
-        build: Callable[..., ConnectedOptimizer],
+        build: Callable[..., Replicas],
         coupling: Coupling,
     ) -> None:
         check("count", count, *whole(1))
-        self.model, self.optimizers = model, list[ConnectedOptimizer]()
+        self.model, self.optimizers = model, list[Replicas]()
         own = dict(model.named_parameters())
         self._params = {k: _stacked(p.detach(), count) for k, p in own.items()}
         self._buffers = {k: _stacked(b, count) for k, b in model.named_buffers()}
@@ -67,7 +67,7 @@ class BatchedReplicas:
         for rank, parts in enumerate(self._replicas):
             workers = Workers(cast("Any", table.seat(rank)), coupling=coupling)
             optimizer = build(list(parts.values()), process_group=workers)
-            if not isinstance(optimizer, ConnectedOptimizer) or optimizer.workers is None:
+            if not isinstance(optimizer, Replicas) or optimizer.workers is None:
                 raise ValueError(
                     "build must make an optimizer with an anchor and hand process_group on, "
                     f"got {optimizer!r}"
@@ -96,6 +96,22 @@ class BatchedReplicas:
             optimizer.step()
         result: Tensor = losses
         return result.detach()
+
+    @torch.no_grad()
+    def automatic_coupling(self, losses: Tensor) -> float:
+        """Set the coupling of all replicas from what `step` returned, and return it.
+
+        See `automatic_coupling` of the optimizers, which is of many processes.
+
+        Raises:
+            ValueError: a loss is not above 0, or the anchors are not apart.
+        """
+        for loss in losses.tolist():
+            check("loss", loss, *positive())
+        distances = [optimizer._distance_from_centre() for optimizer in self.optimizers]
+        loss, distance = float(losses.mean()), sum(distances) / len(distances)
+        (coupling,) = {optimizer._couple(loss, distance) for optimizer in self.optimizers}
+        return coupling
 
     @contextmanager
     def at_centre(self) -> Iterator[None]:
@@ -165,6 +181,10 @@ class _Within(Channel):
     ) -> Callable[[], list[tuple[int, ...]]]:
         """All have the numbers of one."""
         return lambda: [tuple(numbers)]
+
+    def mean_numbers(self, numbers: list[float], device: torch.device) -> list[float]:
+        """Of replicas that are asked one by one there are none yet."""
+        raise ValueError("replicas in one process are asked together, by BatchedReplicas")
 
     def mean(
         self, tensors: Sequence[Tensor], kept: Sequence[Tensor] = ()
