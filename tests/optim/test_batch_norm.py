@@ -71,6 +71,17 @@ def test_an_error_leaves_everything_as_it_was():
     assert unchanged(before, snapshot(model))
 
 
+def test_batches_in_dictionaries_weigh_by_their_samples():
+    model = nn.Sequential(nn.BatchNorm1d(1))
+    batches = [{"x": torch.zeros(9, 1), "y": None}, {"x": torch.full((2, 1), 11.0), "y": None}]
+    forward = lambda batch: model(batch["x"])  # noqa: E731
+    with recompute_batch_norm(model, batches, forward=forward):
+        assert float(model[0].running_mean) == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="loader must yield tensors, or what begins with one"):
+        with recompute_batch_norm(model, [{"x": "text"}], forward=forward):
+            pass
+
+
 def test_an_empty_loader_is_refused():
     with pytest.raises(ValueError, match="loader must yield at least one batch"):
         with recompute_batch_norm(network(), []):

@@ -1,4 +1,4 @@
-"""Settings changed amid training: what they ask for begins there, what they no longer do is gone."""
+"""Settings changed amid training: what they ask for begins there, what they no longer do ends."""
 
 import copy
 

@@ -49,6 +49,7 @@ def together(rank, world):
         results[name, "resumed"] = [resumes(rank, name, at) for at in range(2, 8)]
     results["elastic"] = elastic(rank)
     results["automatic"] = automatic(rank)
+    results["scope"] = automatic_scope(rank)
     results["as in one process"] = not_batched(rank)
     results["batch norm"] = with_batch_norm(rank)
     return results
@@ -99,6 +100,18 @@ def automatic(rank):
     with optimizer.at_anchor():
         x = weights(model)
     return optimizer.automatic_coupling(0.001 * (1 + rank)), x
+
+
+def automatic_scope(rank):
+    """The scope that both agree on, and what of it this one alone would ask for."""
+    model = mlp()
+    settings = Workers(dist.group.WORLD)
+    optimizer = entropy_sgd(model.parameters(), gamma=0.0, lr=1.0, process_group=settings)
+    walk(model, optimizer, rank, range(L - 1))
+    loss, distance = 0.001 * (1 + rank), optimizer.metrics()["distance"]
+    gamma = optimizer.automatic_scope(loss)
+    walk(model, optimizer, rank, range(L - 1, 2 * L))  # the settings are still one for all
+    return gamma, loss, distance
 
 
 def not_batched(rank):
@@ -194,6 +207,44 @@ def test_automatic_coupling(results):
     for rank in range(WORLD):
         assert 0 < results[rank]["automatic"][0] < 1
         assert results[rank]["automatic"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_automatic_scope_is_one_for_all_workers(results):
+    gammas, losses, distances = zip(*(results[rank]["scope"] for rank in range(WORLD)), strict=True)
+    expected = 2 * sum(losses) / sum(d * d for d in distances)
+    assert gammas == (pytest.approx(expected, rel=1e-5),) * WORLD
+    assert gammas[0] == gammas[1]
+
+
+def test_replicas_in_one_process_couple_themselves_by_their_losses():
+    model = mlp(dtype=torch.float64)
+    replicas = batched(model, range(L))
+    x = [
+        torch.cat([o.state[p]["anchor"].flatten() for p in o.param_groups[0]["params"]])
+        for o in replicas.optimizers
+    ]
+    distance = sum(float((t - (x[0] + x[1]) / 2).square().sum()) for t in x) / WORLD
+    found = replicas.automatic_coupling(torch.tensor([0.001, 0.002]))
+    assert found == pytest.approx(0.1 * L * 0.0015 / (distance / 2), rel=1e-6)
+    assert [o.param_groups[0]["coupling"] for o in replicas.optimizers] == [found] * WORLD
+    with pytest.raises(ValueError, match="loss must be > 0"):
+        replicas.automatic_coupling(torch.tensor([0.001, 0.0]))
+    with pytest.raises(ValueError, match="asked together, by BatchedReplicas"):
+        replicas.optimizers[0].automatic_coupling(0.001)
+
+
+def test_replicas_tell_how_their_anchors_move():
+    replicas = BatchedReplicas(
+        mlp(dtype=torch.float64), WORLD, lambda p, **g: entropy_sgd(p, lr=0.5, **g), Coupling()
+    )
+    for optimizer in replicas.optimizers:
+        optimizer.metrics()
+    batched(replicas.model, range(2 * L), replicas)
+    for optimizer in replicas.optimizers:
+        found = optimizer.metrics()
+        assert found["gain"] == pytest.approx(0.5)
+        assert -1 <= found["cosine"] <= 1
 
 
 @pytest.mark.slow

@@ -233,7 +233,12 @@ def check_optimizers(inner: Optimizer, outer: Optimizer | None, own: Group) -> N
         if optimizer is None and name == "outer":
             continue
         if not isinstance(optimizer, Optimizer):
-            raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
+            kind = type(optimizer).__name__
+            several = kind in ("list", "tuple")
+            raise ValueError(
+                f"{name} must be a torch optimizer, got a {kind}"
+                + (": wrap each of them, with a worker of its own" if several else "")
+            )
         if _needs_a_closure(optimizer):
             raise ValueError(f"{name} must step without a closure, got {type(optimizer).__name__}")
         if "inner_step" in optimizer.param_groups[0]:
