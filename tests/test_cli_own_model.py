@@ -131,6 +131,7 @@ def test_slices_and_the_plane_through_three(folder):
         ),
         (["spectrum", "--model", "own_nets:none", *OWN[2:]], "own_nets has no 'none'"),
         (["spectrum", "--model", "nowhere:net", *OWN[2:]], "No module named 'nowhere'"),
+        (["spectrum", "--model", "./own_nets.py:net", *OWN[2:]], "NAME, not a file"),
         (
             ["spectrum", "--model", "own_nets", *OWN[2:]],
             "model='own_nets': must be PKG.MODULE",

@@ -14,7 +14,9 @@ from widevalley.data import load_digits, rotated
 from widevalley.experiments import (
     RECIPES,
     HardeningConfig,
+    load_flatness,
     load_hardening,
+    load_pac_bayes,
     measure_hardening,
     seeds_of,
     train,
@@ -110,6 +112,9 @@ def test_a_recipe_without_other_data_is_named(tmp_path):
     (folder.path / "config.json").write_text('{"recipe": "ptb"}')
     with pytest.raises(ValueError, match="tuning=200: must be 0 for ptb, which has no other data"):
         measure_hardening([folder], HardeningConfig(), tmp_path)
+    (folder.path / "config.json").write_text('{"recipe": "mine"}')
+    with pytest.raises(ValueError, match="its recipe 'mine' is not known here"):
+        measure_hardening([folder], HardeningConfig(tuning=0), tmp_path)
     with pytest.raises(ValueError, match="draws=0: must be at least 1"):
         HardeningConfig(draws=0)
 
@@ -124,3 +129,12 @@ def test_the_verb_shows_and_writes_a_table(folders, tmp_path, capsys):
     assert "5 gradients of AdamW at 0.0003 on other data" in table
     assert main(["harden"]) == 2
     assert main(["harden", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("content", ['[{"run": "a"}]', '[{"name": "a"}]', "[1]", "not JSON"])
+def test_a_file_of_something_else_is_refused_by_name(tmp_path, content):
+    file = tmp_path / "measures.json"
+    file.write_text(content)
+    for load in (load_hardening, load_pac_bayes, load_flatness):
+        with pytest.raises(ValueError, match="measures.json: not a file of"):
+            load(file)

@@ -12,6 +12,7 @@ from widevalley.cli import main
 from widevalley.data import in_two_classes, load_digits, with_random_labels
 from widevalley.experiments import (
     RECIPES,
+    PacBayes,
     PacBayesConfig,
     Recipe,
     load_pac_bayes,
@@ -20,8 +21,9 @@ from widevalley.experiments import (
     train,
 )
 from widevalley.experiments import pac_bayes_of_runs as module
+from widevalley.experiments.measured_runs import plain_settings, write_measures
 from widevalley.models import BoundedLogProbabilities, FullyConnected
-from widevalley.report import broken_bounds, pac_bayes_cells
+from widevalley.report import broken_bounds, pac_bayes_cells, write_pac_bayes
 from widevalley.training import (
     EntropySGDSettings,
     EntropySGLDSettings,
@@ -34,6 +36,7 @@ from widevalley.training.loop import Loop
 from widevalley.valley.theory import pac_bayes
 
 QUICK = PacBayesConfig(draws=3, passes=2, walk=12, records=4, batch_size=64)
+SPLITS = ("train", "test")
 RUN = RunConfig(
     optimizer=SGLDSettings(lr=0.05, noise=0.2, weight_decay=0.5),
     epochs=3.0,
@@ -171,3 +174,36 @@ def test_runs_without_a_bound_are_refused(digits, tmp_path, changed, message):
     file.write_text(json.dumps(json.loads(file.read_text()) | changed))
     with pytest.raises(ValueError, match=message):
         measure_pac_bayes([type(folder)(folder.path)], QUICK, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 0.0}, r"gamma=0\.0: must be above 0"),
+        ({"delta": 2.0}, r"delta=2\.0: must be in \(0, 1\)"),
+        ({"draws": 0}, "draws=0: must be at least 1"),
+        ({"records": 0}, "records=0: must be at least 2"),
+        ({"walk": 10}, "records=20: must be at most walk, 10"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PacBayesConfig(**settings)
+
+
+def test_the_walk_keeps_nothing_of_the_runs_schedules(digits):
+    loop = Loop(digits.task, replace(RUN, device="cpu", precision="32-true", clip=1.0))
+    loop.config = replace(loop.config, walk_schedule="cosine")
+    config = module._walking(loop, 245.0, QUICK)
+    assert (config.schedule, config.walk_schedule, config.clip) == ("constant", "constant", 0.0)
+
+
+def test_a_bound_fails_with_what_its_estimates_do(tmp_path):
+    """Of the Gibbs law three: Z from below, the walk's mean loss and its mean error."""
+    numbers = {f"{law} {split} error": 0.1 for law in ("end", "Gibbs", "prior") for split in SPLITS}
+    numbers |= {"KL": 1.0, "Gibbs bound": 0.2, "prior bound": 0.2}
+    numbers |= {"samples": 100, "tau": 10, "epsilon": 0.1}
+    facts = {"settings": plain_settings(PacBayesConfig()), "command": ""}
+    file = tmp_path / "pac-bayes.json"
+    write_measures([PacBayes("binary-mnist/sgld/seed-0", numbers, facts)], file)
+    assert "A bound holds with probability 0.94 over" in write_pac_bayes(file).read_text()

@@ -13,6 +13,7 @@ from widevalley.report.claims import CLAIMS
 from widevalley.report.evidence import Sample, below, difference, gradients_to, together
 from widevalley.report.groups import folders_in, group_runs
 from widevalley.report.power import power_of, seeds_for
+from widevalley.report.results_folder import value_of
 from widevalley.training import RunFolder
 
 from .test_report import START
@@ -135,6 +136,11 @@ def test_sgld_of_one_seed(tmp_path):
     write_runs(tmp_path, "paper/lenet/baseline", [[9, 0.5], [9, 0.51], [9, 0.49]])
     assert verdicts(tmp_path)[SGLD] == "holds"
     assert "sgld 2.00 (1)" in rows(tmp_path, SGLD)[0]
+
+
+def test_points_of_a_sweep_over_several_settings_come_last():
+    names = ["lr=0.2,dropout=0.5", "lr=1e-1", "lr=none", "lr=3"]
+    assert sorted(names, key=value_of) == ["lr=1e-1", "lr=3", "lr=0.2,dropout=0.5", "lr=none"]
 
 
 def test_the_studies(tmp_path):

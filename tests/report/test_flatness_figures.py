@@ -38,6 +38,9 @@ def test_its_bounds_make_the_t_of_the_test_a_quantile():
 def test_far_apart_and_single_runs():
     far = standardised(Sample("a", (100.0, 101.0)), Sample("b", (0.0, 1.0)))
     assert 0 < far.low < far.middle < far.high
+    for apart in (1e4, 1e5, 1e7):
+        far = standardised(Sample("a", (apart, apart + 1)), Sample("b", (0.0, 1.0)))
+        assert 0 < far.low < far.middle < far.high
     single = standardised(Sample("a", (1.0,)), Sample("b", (2.0,)))
     assert math.isinf(single.high)
 

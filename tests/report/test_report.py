@@ -15,6 +15,7 @@ from widevalley.report import (
     run_cells,
     write_results,
 )
+from widevalley.report.copied_runs import copy_runs
 from widevalley.report.groups import Summary, summarise
 from widevalley.training import RunFolder
 
@@ -168,3 +169,16 @@ def test_runs_that_diverged_are_told_and_kept(runs, tmp_path):
     table, _ = write_results(find_groups(runs), "Digits", tmp_path / "kept", diverged_in(runs))
     assert "| sgd-10 | 1 | diverged |" in table.read_text()
     assert diverged_in(tmp_path / "kept")[0].path == tmp_path / "kept/sgd-10/seed-0"
+
+
+def test_a_run_made_again_is_no_longer_one_that_diverged(runs, tmp_path, monkeypatch):
+    target = tmp_path / "results"
+    write_results(find_groups(runs), "Digits", target)
+    RunFolder(target / "sgd/seed-1").record_divergence(5)
+    write_results(find_groups(runs), "Digits", target)
+    assert not RunFolder(target / "sgd/seed-1").diverged
+    monkeypatch.chdir(tmp_path)
+    (group, *_) = find_groups(target)
+    source = RunFolder(group.folders[0].path.relative_to(tmp_path))
+    copy_runs({source: group.folders[0].path})
+    assert source.finished

@@ -143,6 +143,8 @@ def test_sam_spends_no_more_gradients_than_the_others(task, config, tmp_path):
     config = replace(config, epochs=0.975, evaluate_every=0.2)  # 39 gradients
     spent = run(task, replace(config, optimizer=SAMSGDSettings()), tmp_path / "sam")
     assert [r["gradients"] for r in spent.records] == [8, 16, 24, 32, 38]
+    one = replace(config, optimizer=SAMSGDSettings(), epochs=0.025)
+    assert run(task, one, tmp_path / "one").records[-1]["gradients"] == 2  # no fewer than a step
     others = run(task, replace(config, optimizer=AdamWSettings()), tmp_path / "adamw")
     assert others.records[-1]["gradients"] == 39
 

@@ -119,3 +119,11 @@ def test_what_does_not_fit_is_refused_before_it_is_begun(monkeypatch):
     monkeypatch.setattr("widevalley.valley._memory.free_bytes", lambda device: 1000)
     with pytest.raises(MemoryError, match=r"needs .* GiB on cpu, 0.0 GiB are free"):
         assemble(Hessian(Objective(*made(CASES[0]))))
+
+
+def test_blocks_of_another_making_are_not_taken_for_these(tmp_path):
+    operator = Hessian(Objective(*made(CASES[0])))
+    expected = assemble(operator, structure=False).values
+    assemble(operator, columns=5, folder=tmp_path)
+    found = assemble(operator, columns=5, structure=False, folder=tmp_path)
+    torch.testing.assert_close(found.values, expected)

@@ -99,6 +99,8 @@ def test_the_slope_along_gamma_is_half_the_mean_square_distance():
         ({"beta": -1.0}, "beta=-1.0: must be above 0"),
         ({"axes": [LINE[:5]]}, r"values: must be of shape \(5,\)"),
         ({"axes": [LINE**3]}, r"axes\[0\]: must be evenly spaced"),
+        ({"axes": [LINE.flip(0)]}, r"axes\[0\]: must be evenly spaced, ascending"),
+        ({"axes": [LINE[:1]], "values": rough(LINE)[:1]}, "ascending, of two or more"),
     ],
 )
 def test_bad_grids(arguments, message):
@@ -110,5 +112,6 @@ def test_bad_grids(arguments, message):
 def test_an_integral_that_diverges_is_refused():
     quadratic = QuadraticLoss(torch.diag(torch.tensor([-0.5, 1.0])), torch.zeros(2))
     assert np.isfinite(quadratic.local_entropy(torch.ones(2), 0.6))
-    with pytest.raises(ValueError, match=r"gamma=0.5: must be above 0.5"):
-        quadratic.local_entropy(torch.ones(2), 0.5)
+    for diverging in (quadratic.local_entropy, quadratic.mean, quadratic.gradient):
+        with pytest.raises(ValueError, match=r"gamma=0.5: must be above 0.5"):
+            diverging(torch.ones(2), 0.5)

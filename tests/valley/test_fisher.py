@@ -62,3 +62,12 @@ def test_an_optimizer_without_moments_is_refused():
     for optimizer in (torch.optim.Adam([weight]), torch.optim.SGD([weight], lr=0.1)):
         with pytest.raises(ValueError, match="must be an Adam that has taken a step"):
             fisher_diagonal_of_adam(copy.deepcopy(optimizer))
+
+
+def test_a_parameter_without_a_gradient_has_no_moments():
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([used, unused])
+    used.grad = torch.ones(2)
+    optimizer.step()
+    with pytest.raises(ValueError, match="has taken no step of a parameter"):
+        fisher_diagonal_of_adam(optimizer)

@@ -17,14 +17,20 @@ from widevalley.valley.entropy import (
     local_learning_coefficient,
 )
 from widevalley.valley.estimate import student_t
-from widevalley.valley.samplers import Chains, NotMixed, SGLDSampler, sample
+from widevalley.valley.samplers import (
+    Chains,
+    NotMixed,
+    SGLDSampler,
+    effective_sample_size,
+    sample,
+)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 59, 60, 200, math.inf])
+@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 60, 199, 200, math.inf])
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
 def test_quantiles_are_those_of_scipy(degrees, level):
     law = scipy.stats.norm if math.isinf(degrees) else scipy.stats.t(degrees)
-    assert student_t(level, degrees) == pytest.approx(law.ppf((1 + level) / 2), rel=1e-5)
+    assert student_t(level, degrees) == pytest.approx(law.ppf((1 + level) / 2), rel=1e-6)
 
 
 def test_an_interval_is_the_value_and_so_many_errors():
@@ -161,3 +167,8 @@ def test_the_learning_coefficient_of_singular_minima(n, f, expected):
 def test_bad_starts():
     with pytest.raises(ValueError, match="starts='far': must be 'dispersed' or 'anchor'"):
         sample(Objective(Line(0), two_wells, ONE), SGLDSampler(step_size=0.1), 1.0, starts="far")
+
+
+def test_chains_that_stand_still_apart_are_as_many_samples():
+    assert effective_sample_size(np.repeat(np.arange(4.0)[:, None], 100, axis=1)) == 4
+    assert effective_sample_size(np.zeros((4, 100))) == 400

@@ -9,8 +9,10 @@ from torch import nn
 
 from widevalley.valley import Hessian, Objective
 from widevalley.valley.entropy import local_entropy_on_grid
+from widevalley.valley.hessian import Density, FisherDiagonal, Spectrum
 from widevalley.valley.landscape import (
     Slice,
+    ToyLandscape,
     lines,
     local_energy,
     plane,
@@ -19,6 +21,7 @@ from widevalley.valley.landscape import (
     sharpness,
     toy_landscape,
 )
+from widevalley.valley.samplers import Chains
 
 from .cases import CASES, made
 
@@ -178,3 +181,41 @@ def test_the_toy_has_no_walls_at_its_ends():
     added = box - box.min() - toy.entropies[0]
     np.testing.assert_allclose(added[250:750], 0, atol=1e-6)
     np.testing.assert_allclose(added[[0, -1]], math.log(2), atol=0.15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("which", ["on a line", "two in one place", "the first twice"])
+def test_three_points_on_a_line_to_rounding_make_no_plane(dtype, which):
+    torch.manual_seed(0)
+    for _ in range(50):
+        a, b = torch.randn(2, 1000, dtype=dtype)
+        third = {"on a line": a + 0.3 * (b - a), "two in one place": b.clone()}
+        second = b if which != "the first twice" else a.clone()
+        points = {"a": a, "b": second, "c": third.get(which, b)}
+        with pytest.raises(ValueError, match="points: lie on one line"):
+            plane_through(points)
+
+
+def test_an_empty_axis_of_a_plane_is_refused(quadratic):
+    with pytest.raises(ValueError, match="directions and steps: there must be one of each"):
+        plane(quadratic, torch.zeros(4).double(), torch.zeros(4).double(), ([], [0.0, 1.0]))
+
+
+def test_an_ascent_that_comes_back_goes_on():
+    """The second step cancels the first one."""
+    network = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(network.weight, 0.0)
+    one = torch.ones(1, 1).double()
+    loss = lambda y, _: -((y - 0.1) ** 2).mean()  # noqa: E731
+    assert sharpness(Objective(network, loss, [(one, one)]), 1.0, steps=2) >= 0
+
+
+@pytest.mark.parametrize("kind", [Spectrum, Density, FisherDiagonal, Chains, ToyLandscape, Slice])
+def test_another_kind_of_file_is_refused_by_name(kind, tmp_path):
+    file = tmp_path / "result"
+    held = Density(*np.zeros((3, 2, 2)), size=4)
+    other = FisherDiagonal(np.zeros(2), np.zeros(2)) if kind is Density else held
+    other.save(file)
+    assert file.exists()  # under the name it was given
+    with pytest.raises(ValueError, match="result: holds no"):
+        kind.load(file)

@@ -146,3 +146,15 @@ def test_jensen_is_reached_at_the_gibbs_law(model):
 def test_bad_models(name):
     with pytest.raises(ValueError, match=f"{name}=0.0: must be above 0"):
         theory.GaussianModel(torch.zeros(2), **({"noise": 1.0, "prior": 1.0} | {name: 0.0}))
+
+
+def test_a_model_far_from_zero_keeps_its_digits():
+    """Of float32 the log evidence would be off by 1e-4."""
+    y = 1000.1 + 0.01 * torch.randn(50, dtype=torch.float64)
+    model = theory.GaussianModel(y, noise=0.01, prior=1000.0)
+    # A joint Gaussian, whose covariance has one eigenvalue that is not the noise's.
+    quadratic = ((y - y.mean()) ** 2).sum() / 0.01**2 + 50 * y.mean() ** 2 / (0.01**2 + 50e6)
+    logdet = 49 * math.log(0.01**2) + math.log(0.01**2 + 50e6)
+    expected = -0.5 * (float(quadratic) + logdet + 50 * math.log(2 * math.pi))
+    assert model.log_evidence() == pytest.approx(expected, abs=1e-6)
+    assert model.elbo(*model.posterior()) == pytest.approx(expected, abs=1e-5)

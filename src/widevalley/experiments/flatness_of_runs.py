@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from widevalley.experiments.flatness_measures import FlatnessConfig, measure_all
 from widevalley.experiments.flatness_record import Flatness, load_flatness, save_flatness
-from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
+from widevalley.experiments.measured_runs import (
+    Progress,
+    by_name,
+    measure_missing,
+    plain_settings,
+)
 from widevalley.experiments.run_end import End, facts_of, loss_of, recipe_of, run_name
 
 
@@ -35,8 +38,7 @@ def measure_flatness(
     if len(recipes) > 1:
         raise ValueError(f"runs: of different recipes, {', '.join(sorted(recipes))}")
     (recipe,) = recipes
-    # By way of JSON, which has lists for tuples, so that they compare equal to those of the file.
-    facts = {"recipe": recipe, "settings": json.loads(json.dumps(asdict(config)))}
+    facts = {"recipe": recipe, "settings": plain_settings(config)}
 
     def measure(name: str) -> Flatness:
         def report(what: str) -> None:

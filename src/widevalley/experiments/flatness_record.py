@@ -110,8 +110,8 @@ class Flatness:
 def load_flatness(file: Path) -> list[Flatness]:
     """What `save_flatness` wrote. Raises ValueError naming the file where it is not that."""
 
-    def estimate(value: float, error: float | None) -> Estimate:
-        return Estimate(value, math.nan if error is None else error)
+    def estimate(value: float, error: float | None, degrees: float = math.inf) -> Estimate:
+        return Estimate(value, math.nan if error is None else error, degrees)
 
     try:
         return [
@@ -134,13 +134,17 @@ def save_flatness(found: Sequence[Flatness], file: Path) -> None:
     plain = [
         {
             "run": each.run,
-            "measures": {
-                name: [estimate.value, None if math.isnan(estimate.error) else estimate.error]
-                for name, estimate in each.measures.items()
-            },
+            "measures": {name: _plain(estimate) for name, estimate in each.measures.items()},
             "facts": each.facts,
         }
         for each in found
     ]
     with atomic_write(file) as out:
         out.write(json.dumps(plain, indent=1).encode())
+
+
+def _plain(estimate: Estimate) -> list[float | None]:
+    """Value, error and, where there are not infinitely many, its degrees of freedom."""
+    error = None if math.isnan(estimate.error) else estimate.error
+    degrees = [] if math.isinf(estimate.degrees) else [estimate.degrees]
+    return [estimate.value, error, *degrees]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,13 @@ import torch
 from torch import nn
 
 from widevalley.data import Corpus, Dataset, in_characters, load_ptb, load_war_and_peace, rotated
-from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
+from widevalley.experiments.measured_runs import (
+    Progress,
+    by_name,
+    load_measures,
+    measure_missing,
+    plain_settings,
+)
 from widevalley.experiments.recipes import RECIPES
 from widevalley.experiments.run_end import RANGES, run_name
 from widevalley.training import AdamWSettings, Loop, RunFolder, Task, check_ranges, restore
@@ -72,9 +77,11 @@ def measure_hardening(
     if len(recipes) > 1:
         raise ValueError(f"runs: of different recipes, {', '.join(sorted(recipes))}")
     (recipe,) = recipes
+    if recipe not in RECIPES:
+        raise ValueError(f"{folders[0].path}: its recipe {recipe!r} is not known here")
     if config.tuning and recipe not in OTHER:
         raise ValueError(f"tuning={config.tuning}: must be 0 for {recipe}, which has no other data")
-    facts = {"recipe": recipe, "settings": json.loads(json.dumps(asdict(config)))}
+    facts = {"recipe": recipe, "settings": plain_settings(config)}
     named = by_name([run_name(folder) for folder in folders], folders)
 
     def measure(name: str) -> Hardening:
@@ -85,8 +92,8 @@ def measure_hardening(
 
 
 def load_hardening(file: Path) -> list[Hardening]:
-    """What `measure_hardening` wrote."""
-    return [Hardening(**each) for each in json.loads(file.read_text())]
+    """What `measure_hardening` wrote. Raises ValueError naming the file where it is not that."""
+    return load_measures(Hardening, file)
 
 
 def _losses(folder: RunFolder, config: HardeningConfig) -> dict[str, float]:

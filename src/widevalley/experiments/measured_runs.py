@@ -44,6 +44,20 @@ def write_measures(found: Sequence[Any], file: Path) -> None:
         out.write((json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
 
 
+def load_measures(kind: type[M], file: Path) -> list[M]:
+    """What `write_measures` wrote. Raises ValueError naming the file where it is not that."""
+    try:
+        return [kind(**each) for each in json.loads(file.read_text())]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: not a file of such measures ({error!r})") from error
+
+
+def plain_settings(config: Any) -> dict[str, Any]:
+    """Settings as a file has them: JSON has lists for tuples."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
+
+
 def by_name(names: Sequence[str], runs: Sequence[R]) -> dict[str, R]:
     """Runs by the names that tell their measures apart; ValueError where two have one."""
     if len(set(names)) < len(names):

@@ -96,7 +96,9 @@ def _found(what: str, spec: str) -> Any:
         raise ValueError(f"{what}={spec!r}: must be PKG.MODULE:NAME")
     try:
         module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
+    except TypeError as error:  # of a name that begins with a dot
+        raise ValueError(f"{what}={spec!r}: must be PKG.MODULE:NAME, not a file") from error
+    except (ModuleNotFoundError, ValueError) as error:
         raise ValueError(f"{what}={spec!r}: {error}") from error
     if not hasattr(module, name):
         raise ValueError(f"{what}={spec!r}: {path} has no {name!r}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -18,14 +17,22 @@ from torch.nn import functional
 
 from widevalley.data import Dataset
 from widevalley.experiments.binary_mnist import BOUND
-from widevalley.experiments.measured_runs import Progress, by_name, measure_missing
+from widevalley.experiments.measured_runs import (
+    Progress,
+    by_name,
+    load_measures,
+    measure_missing,
+    plain_settings,
+)
 from widevalley.experiments.recipes import BOUNDED
 from widevalley.experiments.run_end import run_name
 from widevalley.training import (
     EntropySGDSettings,
     Loop,
+    Range,
     RunConfig,
     RunFolder,
+    check_ranges,
     environment_facts,
     restore,
 )
@@ -34,6 +41,14 @@ from widevalley.valley.samplers import effective_sample_size
 
 CHUNK = 2000
 """Samples in a forward pass."""
+PAC_BAYES_RANGES: tuple[Range, ...] = (
+    ("above 0", ("gamma", "walk_lr"), lambda v: v > 0),
+    ("at least 1", ("draws", "passes", "walk", "batch_size"), lambda v: v >= 1),
+    ("at least 2", ("records",), lambda v: v >= 2),
+    ("in (0, 1)", ("delta", "sampling_delta"), lambda v: 0 < v < 1),
+    ("at least 0", ("seed",), lambda v: v >= 0),
+)
+"""What is allowed of the settings, in words and as a test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +72,15 @@ class PacBayesConfig:
     delta: float = 0.03
     """Probability that the theorem fails."""
     sampling_delta: float = 0.01
-    """That of each of two estimates by sampling, of relative entropy and of error."""
+    """That of each of three estimates by sampling: of the prior's mean of exp(-tau f), and of the
+    walk's mean loss and error."""
     seed: int = 0
     """Keys draws and walk."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, PAC_BAYES_RANGES)
+        if self.records > self.walk:
+            raise ValueError(f"records={self.records}: must be at most walk, {self.walk}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +108,7 @@ def measure_pac_bayes(
         ValueError: two runs of one recipe, name and seed, a run whose loss is not bounded or whose
             optimizer has no thermal noise, or bounds there by other settings.
     """
-    facts = {"settings": json.loads(json.dumps(asdict(config)))}
+    facts = {"settings": plain_settings(config)}
     names = [f"{folder.config['recipe']}/{run_name(folder)}" for folder in folders]
     named = by_name(names, folders)
 
@@ -101,8 +122,8 @@ def measure_pac_bayes(
 
 
 def load_pac_bayes(file: Path) -> list[PacBayes]:
-    """What `measure_pac_bayes` wrote."""
-    return [PacBayes(**each) for each in json.loads(file.read_text())]
+    """What `measure_pac_bayes` wrote. Raises ValueError naming the file where it is not that."""
+    return load_measures(PacBayes, file)
 
 
 def _bounds(folder: RunFolder, config: PacBayesConfig) -> dict[str, float]:
@@ -285,6 +306,8 @@ def _walking(loop: Loop, tau: float, config: PacBayesConfig) -> RunConfig:
         loop.config,
         optimizer=settings,
         schedule="constant",
+        walk_schedule="constant",
+        clip=0.0,
         batch_size=config.batch_size,
         seed=config.seed,
     )

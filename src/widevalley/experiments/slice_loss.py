@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import optimize
 from torch import Tensor
 
+from widevalley.experiments.measured_runs import by_name
 from widevalley.experiments.run_end import End, LossConfig, Precision, facts_of, loss_of, run_name
 from widevalley.valley import BatchNormStatistics, Hessian, Objective, Progress
 from widevalley.valley.hessian import top_eigenvectors
@@ -116,14 +118,16 @@ def between(
     if len(ends) not in (2, 3):
         raise ValueError(f"runs: must be two or three, not {len(ends)}")
     began = time.monotonic()
+    names = list(by_name([run_name(end) for end in ends], ends))
     objectives = [loss_of(end, config) for end in ends]
-    names = [run_name(end) for end in ends]
     # Between weights of different networks there is no line.
     if len({objective.size for objective in objectives}) > 1:
         raise ValueError(f"runs: of networks that differ, {', '.join(names)}")
     weights = [objective.flat_weights for objective in objectives]
     facts = facts_of(ends[0], config, objectives[0], began, command) | {"runs": names}
     if len(ends) == 2:
+        if torch.equal(*weights):
+            raise ValueError(f"runs: end in one place, {', '.join(names)}")
         steps = np.linspace(-BEYOND, 1 + BEYOND, config.points).tolist()
         found = lines(objectives[0], [weights[1] - weights[0]], steps, progress=progress)
         return replace(found, marks={names[0]: (0.0,), names[1]: (1.0,)}, facts=facts)

@@ -38,7 +38,7 @@ def _(result: Spectrum, *, title: str = "") -> Figure:
     spectrum_by_rank(result, right)
     shares = ", ".join(f"{100 * result.fraction_below(m):.2f} % below {m:g}" for m in SHARES)
     text = (
-        f"largest {result.values[-1]:.4g}, most negative {result.values[0]:.3g}; in magnitude "
+        f"largest {result.largest:.4g}, most negative {result.smallest:.3g}; in magnitude "
         f"{shares}, {result.structural_zeros:,} of them weights the loss does not depend on"
     )
     caption(made, text)

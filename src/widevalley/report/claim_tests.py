@@ -179,7 +179,7 @@ def _margin(group: Group, result: float) -> float:
 def _largest_usable(groups: list[Group]) -> float:
     best = min(group.result().mean for group in groups)
     usable = [group for group in groups if group.result().mean <= USABLE * best]
-    return max(float(value_of(group.name)) for group in usable)
+    return max(value_of(group.name)[0] for group in usable)
 
 
 def _grid(groups: list[Group]) -> str:

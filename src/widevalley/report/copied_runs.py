@@ -44,7 +44,7 @@ def write_results(
 
 
 def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
-    """Copy each run to its target without its checkpoint; one that is there already stays.
+    """Copy each run to its target without its checkpoint, in place of what is there of it.
 
     Raises ValueError, before anything is written, where a target holds another run.
     """
@@ -55,8 +55,11 @@ def copy_runs(targets: Mapping[RunFolder, Path]) -> None:
             raise ValueError(f"{target} holds a run of other settings than {run.path}")
     for run, target in targets.items():
         target.mkdir(parents=True, exist_ok=True)
+        if run.path.resolve() == target.resolve():
+            continue
         for name in COPIED:
-            if run.path != target and (run.path / name).exists():
+            (target / name).unlink(missing_ok=True)  # a run that was made again is no longer so
+            if (run.path / name).exists():
                 shutil.copyfile(run.path / name, target / name)
 
 

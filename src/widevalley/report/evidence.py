@@ -120,8 +120,8 @@ def standardised(a: Sample, b: Sample) -> Interval:
     t, tail = abs(d) / scale, (1 - CONFIDENCE) / 2
 
     def bound(quantile: float, low: float, high: float) -> float:
-        # Far from t SciPy's distribution is NaN where it should be 1.
-        gap = lambda nc: np.nan_to_num(stats.nct.cdf(t, freedom, nc), nan=1.0) - quantile  # noqa: E731
+        # Far from t SciPy's distribution is NaN.
+        gap = lambda nc: np.nan_to_num(stats.nct.cdf(t, freedom, nc), nan=float(nc < t)) - quantile  # noqa: E731
         return float(optimize.brentq(gap, low, high)) * scale
 
     low, high = bound(1 - tail, -3.0, t + 1), bound(tail, t - 1, 3 * t + 6)

@@ -91,7 +91,7 @@ def write_pac_bayes(file: Path) -> Path:
     said = SAID.format(
         gamma=settings["gamma"],
         walk=settings["walk"],
-        confidence=1 - settings["delta"] - 2 * settings["sampling_delta"],
+        confidence=1 - settings["delta"] - 3 * settings["sampling_delta"],
         loss=BOUND,
         count=2 * len(found),
         broken=f"below it: {', '.join(broken)}" if broken else "none is below it",

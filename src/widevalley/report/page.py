@@ -45,7 +45,7 @@ def write_page(
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
         ),
         # A string that ends the script must not.
-        "data": json.dumps(data).replace("</", "<\\/"),
+        "data": json.dumps(data, allow_nan=False).replace("</", "<\\/"),
         "plotly": b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),  # 2 MB of 5
     }
     for name, part in parts.items():

@@ -39,7 +39,8 @@ def pictures_in(root: Path) -> list[Picture]:
 
 
 def _spectrum(file: Path) -> Picture:
-    values = Spectrum.load(file).values
+    found = Spectrum.load(file)
+    values = np.concatenate([found.values, np.zeros(found.structural_zeros)])
     middle = np.quantile(values, (0.5 - INNER / 2, 0.5 + INNER / 2))
     return {
         "traces": [
@@ -80,7 +81,8 @@ def _slice(file: Path) -> Picture:
 
 
 def _plane(found: Slice) -> Picture:
-    loss = np.log10(np.clip(found.loss.T, found.loss.max() * SMALLEST, None))
+    highest = found.loss[np.isfinite(found.loss)].max(initial=1.0)
+    loss = np.log10(np.clip(found.loss.T, highest * SMALLEST, None))
     lengths = found.lengths or (1.0, 1.0)
     ends = np.array([np.multiply(at, lengths) for at in found.marks.values()]).reshape(-1, 2)
     plane = {
@@ -120,9 +122,9 @@ def _histogram(values: np.ndarray, weights: np.ndarray | None = None) -> Picture
     return bars | {"showlegend": False, "hovertemplate": "%{y:.4g} at %{x:.4g}<extra></extra>"}
 
 
-def _plain(values: np.ndarray) -> list[float]:
-    """Six digits, which is more than a screen shows."""
-    return [float(f"{value:.6g}") for value in values]
+def _plain(values: np.ndarray) -> list[float | None]:
+    """Six digits, more than a screen shows; None for what JSON has not, where plotly has gaps."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
 
 
 DRAWN: dict[str, Callable[[Path], Picture]] = {

@@ -6,6 +6,7 @@ RECIPE/sweeps/OPTIMIZER/SETTING=VALUE/seed-N; and of `flatness`: flatness/RECIPE
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +65,13 @@ class ResultsFolder:
         return group_runs(folder for kind in kinds for folder in folders_in(kind))
 
 
-def value_of(point: str) -> float | str:
-    """The value in the name of a point of a sweep, SETTING=VALUE: a number where it is one."""
+def value_of(point: str) -> tuple[float, str]:
+    """What points of a sweep, SETTING=VALUE, are ordered by: numbers, and the others after them."""
     text = point.partition("=")[2]
     try:
-        return float(text)
+        return float(text), ""
     except ValueError:
-        return text
+        return math.inf, text
 
 
 def diverged_points(groups: list[Group]) -> list[str]:

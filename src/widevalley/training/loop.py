@@ -49,7 +49,8 @@ class Loop:
         self.feed.share = slice(self.workers.rank, None, self.workers.count)
         self.batches = self.feed.batches
         self.per_step = config.optimizer.gradients_per_step
-        self.total = total_gradients(config, self.batches) // self.per_step * self.per_step
+        steps = max(1, total_gradients(config, self.batches) // self.per_step)
+        self.total = steps * self.per_step
         self.gradients = 0
         """Gradient evaluations done."""
         self.loss_sum = torch.zeros((), device=self.fabric.device)

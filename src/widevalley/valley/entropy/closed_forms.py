@@ -49,8 +49,9 @@ def local_entropy_on_grid(
     for dimension, axis in enumerate(axes):
         axis = axis.double()
         spacing = axis.diff()
-        if not torch.allclose(spacing, spacing[:1].expand_as(spacing), rtol=1e-6):
-            raise ValueError(f"axes[{dimension}]: must be evenly spaced")
+        even = len(spacing) and torch.allclose(spacing, spacing[:1].expand_as(spacing), rtol=1e-6)
+        if not even or spacing[0] <= 0:
+            raise ValueError(f"axes[{dimension}]: must be evenly spaced, ascending, of two or more")
         kernel = -0.5 * beta * gamma * (axis[:, None] - axis[None, :]).square()
         moved = total.movedim(dimension, -1)
         summed = torch.logsumexp(moved[..., None, :] + kernel, dim=-1) + spacing[0].log()
@@ -86,24 +87,29 @@ class QuadraticLoss:
 
         Raises ValueError where an eigenvalue of H is at or below -gamma: the integral diverges.
         """
-        check_positive(gamma=gamma, beta=beta)
+        check_positive(beta=beta)
         away, n = x.double() - self.minimum, len(self.minimum)
         eigenvalues, vectors = torch.linalg.eigh(self.hessian)
-        if eigenvalues[0] <= -gamma:
-            raise ValueError(
-                f"gamma={gamma}: must be above {-float(eigenvalues[0])}, minus the least eigenvalue"
-            )
+        self._check_scope(gamma, eigenvalues)
         along = vectors.T @ away
         pull = 0.5 * gamma * (eigenvalues / (eigenvalues + gamma) * along.square()).sum()
         volume = (eigenvalues + gamma).log().sum() - n * math.log(2 * math.pi / beta)
         return float(-self.value - pull - volume / (2 * beta))
 
     def mean(self, x: Tensor, gamma: float) -> Tensor:
-        """<x'>, at any temperature."""
+        """<x'>, at any temperature. Raises ValueError where `local_entropy` does."""
+        self._check_scope(gamma, torch.linalg.eigvalsh(self.hessian))
         scope = gamma * torch.eye(len(self.minimum), dtype=torch.float64)
         pulled = gamma * (x.double() - self.minimum)
         away: Tensor = torch.linalg.solve(self.hessian + scope, pulled)
         return self.minimum + away
+
+    def _check_scope(self, gamma: float, eigenvalues: Tensor) -> None:
+        check_positive(gamma=gamma)
+        if eigenvalues[0] <= -gamma:
+            raise ValueError(
+                f"gamma={gamma}: must be above {-float(eigenvalues[0])}, minus the least eigenvalue"
+            )
 
     def gradient(self, x: Tensor, gamma: float) -> Tensor:
         """The gradient of F: -gamma (x - <x'>)."""

@@ -150,7 +150,9 @@ class _Columns:
     def __init__(
         self, operator: Curvature, support: Tensor, chosen: Tensor, begin: int, end: int
     ) -> None:
-        self.name = f"columns-{begin}-{end}"
+        # Which columns those are depends on what a layer's structure gives.
+        left = "" if len(chosen) == len(support) else f"-of-{len(chosen)}"
+        self.name = f"columns-{begin}-{end}{left}"
         self.cost = end - begin
         self._operator, self._support = operator, support
         self._before, self._at = chosen[:begin], chosen[begin:end]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._storage import read_as, write_arrays
 from widevalley.valley._validation import check_at_least
 from widevalley.valley.hessian.lanczos import Lanczos, gaussian_start
 from widevalley.valley.hessian.operators import SymmetricOperator
@@ -52,7 +52,7 @@ class Density:
     @classmethod
     def load(cls, file: Path) -> Density:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
-        return cls(**read_arrays(file))
+        return read_as(cls, file)
 
     @property
     def largest(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._storage import read_as, write_arrays
 from widevalley.valley._validation import check_at_least
 from widevalley.valley.hessian.samples import require_samples, sample_gradients
 from widevalley.valley.objective import Objective, Progress
@@ -38,7 +38,7 @@ class FisherDiagonal:
     @classmethod
     def load(cls, file: Path) -> FisherDiagonal:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
-        return cls(**read_arrays(file))
+        return read_as(cls, file)
 
 
 def fisher_diagonal(
@@ -101,7 +101,11 @@ def fisher_diagonal_of_adam(optimizer: Adam) -> Tensor:
     for group in optimizer.param_groups:
         first, second = group["betas"]
         for parameter in group["params"]:
-            state = optimizer.state[parameter]
+            state = optimizer.state.get(parameter, {})
+            if "step" not in state:
+                raise ValueError(
+                    "optimizer: has taken no step of a parameter, which had no gradient"
+                )
             step = float(state["step"])
             mean = state["exp_avg"].double() / (1 - first**step)
             square = state["exp_avg_sq"].double() / (1 - second**step)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._storage import read_as, write_arrays
 from widevalley.valley.hessian.assembly import AssembledMatrix, assemble
 from widevalley.valley.hessian.curvature import Curvature
 from widevalley.valley.hessian.eigvalsh import SpectrumError, eigenvalues_
@@ -42,6 +42,16 @@ class Spectrum:
         """Weights that the loss does not depend on at all; their eigenvalues are zero."""
         return self.size - len(self.values)
 
+    @property
+    def largest(self) -> float:
+        """The largest eigenvalue; 0 where the loss depends on nothing."""
+        return float(self.values[-1]) if len(self.values) else 0.0
+
+    @property
+    def smallest(self) -> float:
+        """The smallest one, likewise."""
+        return float(self.values[0]) if len(self.values) else 0.0
+
     def fraction_below(self, magnitude: float) -> float:
         """Fraction of all eigenvalues, structural zeros among them, below a magnitude."""
         small = int((np.abs(self.values) < magnitude).sum())
@@ -55,7 +65,7 @@ class Spectrum:
     @classmethod
     def load(cls, file: Path) -> Spectrum:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
-        return cls(**read_arrays(file))
+        return read_as(cls, file)
 
 
 def exact_spectrum(

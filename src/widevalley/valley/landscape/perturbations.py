@@ -60,7 +60,7 @@ def sharpness(
     r"""Rise of the loss at the worst place within `radius`, found by ascent: max f(x + d) - f(x).
 
     With one step this is SAM's measure, d = radius g / |g| (Foret et al., 2021); more steps ascend
-    by radius / steps each and return to the sphere where they leave it. The least over the steps
+    by radius / steps each, and so stay inside. The least over the steps
     is 0: the weights themselves are within the radius.
 
     Adaptive, distances are in units of each weight's magnitude, |d / x| <= radius, which no
@@ -80,7 +80,6 @@ def sharpness(
         if norm == 0:
             break
         moved = moved + (radius / steps / norm) * gradient
-        moved *= min(1.0, radius / float(moved.norm()))
         worst = max(worst, objective.value_at(at + scale * moved) - base)
         if progress:
             progress(k + 1, steps)

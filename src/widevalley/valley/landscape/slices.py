@@ -17,6 +17,9 @@ from torch import Tensor
 from widevalley.valley._storage import read_arrays, write_arrays
 from widevalley.valley.objective import Objective, Progress
 
+COLLINEAR = 1e-9
+"""Of the sides of a triangle, the least height that makes a plane."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -109,7 +112,8 @@ def plane(
 
     Raises ValueError without steps, or where a direction is not of (n,).
     """
-    _check(objective, (first, second), (*steps[0], *steps[1]))
+    for along in steps:
+        _check(objective, (first, second), along)
     at, (rows, columns) = objective.flat_weights, steps
     loss = np.zeros((len(rows), len(columns)))
     for k, a in enumerate(rows):
@@ -128,14 +132,17 @@ def plane_through(
 
     The origin is the first point, and the first direction leads to the second one.
 
-    Raises ValueError unless there are three points, not on one line.
+    Raises ValueError unless there are three points, not on one line to the rounding of theirs.
     """
     if len(points) != 3:
         raise ValueError(f"points: must be three, not {len(points)}")
     origin, second, third = points.values()
     sides = torch.stack([second - origin, third - origin], dim=1)
     basis, corners = torch.linalg.qr(sides)
-    if not abs(float(corners[1, 1])) > 1e-9 * float(sides.norm()):
+    # Differences and the decomposition are off by a few epsilon of the weights.
+    rounding = 10 * torch.finfo(origin.dtype).eps * max(float(p.norm()) for p in points.values())
+    least = max(rounding, COLLINEAR * float(sides.norm()))
+    if not min(map(abs, corners.diagonal().tolist())) > least:
         raise ValueError("points: lie on one line")
     signs = corners.diagonal().sign()
     basis, corners = basis * signs, corners * signs[:, None]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from widevalley.valley._storage import read_arrays, write_arrays
+from widevalley.valley._storage import read_as, write_arrays
 from widevalley.valley._validation import check_at_least, check_positive
 from widevalley.valley.objective import Objective, Progress
 from widevalley.valley.samplers.diagnostics import r_hat
@@ -73,7 +73,7 @@ class Chains:
     @classmethod
     def load(cls, file: Path) -> Chains:
         """Read what `save` wrote. Raises ValueError naming the file where it is not that."""
-        return cls(**read_arrays(file))
+        return read_as(cls, file)
 
 
 ARRAYS = [name for name in Chains.__dataclass_fields__ if name != "facts"]

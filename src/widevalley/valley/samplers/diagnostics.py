@@ -33,8 +33,8 @@ def effective_sample_size(values: np.ndarray) -> float:
     centred = values - values.mean(axis=1, keepdims=True)
     padded = np.fft.rfft(centred, 2 * steps, axis=1)
     covariance = np.fft.irfft(padded * padded.conj(), axis=1)[:, :steps].mean(axis=0) / steps
-    if covariance[0] == 0:
-        return float(chains * steps)
+    if covariance[0] == 0:  # no chain moves: all are at one place, or each says it again and again
+        return float(chains * steps if np.ptp(values) == 0 else chains)
     within = covariance[0] * steps / (steps - 1)
     between = values.mean(axis=1).var(ddof=1) if chains > 1 else 0.0
     correlation = 1 - (within - covariance) / (covariance[0] + between)

@@ -119,13 +119,13 @@ class GaussianModel:
     def log_evidence(self) -> float:
         """log p(y)."""
         mean, variance = self.posterior()
-        at = torch.tensor(mean)
+        at = _at(mean)
         prior = _log_normal(mean, 0.0, self.prior**2)
         return float(self.log_likelihood(at)) + prior - _log_normal(mean, mean, variance)
 
     def elbo(self, mean: float, variance: float) -> float:
         r"""E_q[log p(y | z)] - KL(q \| p) for a Gaussian q, at most `log_evidence`."""
-        expected = float(self.log_likelihood(torch.tensor(mean)))
+        expected = float(self.log_likelihood(_at(mean)))
         expected -= len(self.y) * variance / (2 * self.noise**2)
         ratio = variance / self.prior**2
         return expected - 0.5 * (ratio + mean**2 / self.prior**2 - 1 - math.log(ratio))
@@ -135,7 +135,7 @@ class GaussianModel:
         check_positive(gamma=gamma)
         precision = len(self.y) / self.noise**2 + gamma
         mode = (float(self.y.sum()) / self.noise**2 + gamma * x) / precision
-        at = float(self.log_likelihood(torch.tensor(mode))) - 0.5 * gamma * (x - mode) ** 2
+        at = float(self.log_likelihood(_at(mode))) - 0.5 * gamma * (x - mode) ** 2
         return at + 0.5 * math.log(2 * math.pi / precision)
 
     def jensen_bound(self, x: float, gamma: float, mean: float, variance: float) -> float:
@@ -144,10 +144,14 @@ class GaussianModel:
         The paper writes it with a flat q whose entropy it leaves out; it holds with the entropy.
         Equality is at q(z) ~ p(y | z) exp(-\gamma/2 (x - z)^2).
         """
-        expected = float(self.log_likelihood(torch.tensor(mean)))
+        expected = float(self.log_likelihood(_at(mean)))
         expected -= len(self.y) * variance / (2 * self.noise**2)
         pull = 0.5 * gamma * ((x - mean) ** 2 + variance)
         return expected - pull + 0.5 * math.log(2 * math.pi * math.e * variance)
+
+
+def _at(z: float) -> Tensor:
+    return torch.tensor(z, dtype=torch.float64)
 
 
 def _log_normal(x: float, mean: float, variance: float) -> float:
