@@ -16,7 +16,7 @@ from widevalley.cli import main
 from widevalley.cli import verb as verb_module
 from widevalley.cli.command_line import VERBS
 from widevalley.cli.watch_verb import Watch
-from widevalley.experiments import PAPER, RECIPES
+from widevalley.experiments import CONTESTS, PAPER, RECIPES
 from widevalley.training import RunFolder
 
 FAST = ["--epochs", "1", "--threads", "1"]
@@ -114,6 +114,12 @@ BAD = [
         ["reproduce", "digits"],
         "no row 'digits'; there are mnistfc, lenet, allcnn, ptb, ptb-medium, charlstm",
     ),
+    (
+        ["compare", "mnist-noise"],
+        "mnist-noise has variants .*: see widevalley compare --methods all",
+    ),
+    (["train", "mnist-noise", "--optimizer", "adamw"], "has variants .*, so --variant adamw"),
+    (["sweep", "digits", "--grid", "lr=1,2"], "--grid lr=1,2: must be optimizer.lr=1,2"),
     (["reproduce", "lenet", "--variants", "last"], "variant 'last': there are paper, baseline"),
     (["reproduce", "lenet", "--scale", "tiny"], "invalid choice 'tiny'"),
     (["reproduce", "lenet", "--seeds", "0"], "seeds=0: must be at least 1"),
@@ -135,6 +141,16 @@ def test_misuse_is_one_line_and_code_2(capsys, tmp_path, arguments, message):
     assert errors.count("\n") == 1
     assert re.search(message, errors)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("verb", ["train", "sweep", "compare"])
+def test_every_recipe_has_help(capsys, verb, recipe):
+    if verb == "compare" and not (RECIPES[recipe].compared or recipe in CONTESTS):
+        assert main([verb, recipe, "--help"]) == 2
+        return
+    assert main([verb, recipe, "--help"]) == 0
+    assert "--seeds" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", [["train", "digits", "--runs"], ["report"], ["theory", "--to"]])

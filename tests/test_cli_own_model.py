@@ -55,6 +55,7 @@ def folder(tmp_path, monkeypatch):
         torch.manual_seed(k)
         state = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).state_dict()
         torch.save({"state_dict": state, "epoch": 3} if name == "a" else state, f"{name}.pt")
+    torch.save(nn.Linear(4, 3), "whole.pt")
     return tmp_path
 
 
@@ -143,6 +144,7 @@ def test_slices_and_the_plane_through_three(folder):
         (["spectrum", *OWN, "--samples", "0"], "samples=0: must be at least 1"),
         (["spectrum", *OWN, "--checkpoint", "none.pt"], "none.pt: no such file"),
         (["spectrum", *OWN, "--checkpoint", "own_nets.py"], "own_nets.py: not the weights of this"),
+        (["spectrum", *OWN, "--checkpoint", "whole.pt"], "of a module save the state_dict()"),
         (["spectrum", *OWN, "--checkpoint", "a.pt", "b.pt"], "checkpoint: must be one, not 2"),
         (["landscape", *OWN, "--checkpoint", *["a.pt"] * 4], "must be one to three, not 4"),
         (["flatness", *OWN, "--checkpoint", "a.pt", "a.pt"], "two have one name and seed, a, a"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from widevalley.valley import Objective
+from widevalley.valley import Hessian, Objective
 
 from .cases import CASES, every_case, made
 
@@ -72,6 +72,8 @@ def batches_of(case):
         ({"batches": []}, "batches: there is none"),
         ({"loss": nn.CrossEntropyLoss(reduction="none")}, r"loss: must be .* not shape \(4,\)"),
         ({"batch_norm": "eval"}, "batch_norm='eval': must be 'running' or 'batch'"),
+        ({"loss": None}, "loss: must be given, for the module's outputs, a Tensor, hold none"),
+        ({"loss": "cross-entropy"}, "loss='cross-entropy': must be a function of outputs and"),
         ({"module": nn.Identity()}, "module: none of its parameters requires a gradient"),
     ],
 )
@@ -80,3 +82,8 @@ def test_bad_input(change, message):
     arguments = {"module": module, "loss": loss, "batches": batches} | change
     with pytest.raises(ValueError, match=message):
         Objective(**arguments)
+
+
+def test_a_module_is_no_objective():
+    with pytest.raises(ValueError, match="must be Objective.module, loss, batches., not a Linear"):
+        Hessian(nn.Linear(2, 2))

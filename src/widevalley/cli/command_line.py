@@ -26,6 +26,7 @@ from widevalley.training import (
     FirstFailed,
     Interrupted,
     RunBusy,
+    RunConflict,
     WorkerFailed,
     launched_here,
 )
@@ -83,6 +84,8 @@ def _exit_code(argv: Sequence[str] | None) -> int:
         return 1
     except FAILURES as error:
         return _fail(error, 1)
+    except RunConflict as error:
+        return _fail(f"{error} (another --runs FOLDER keeps both)", MISUSED)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return _fail(error, MISUSED)
     except OSError as error:  # a full disk, a name too long

@@ -82,8 +82,8 @@ class SpectrumOfModel(_Spectrum):
     name: ClassVar[str] = "spectrum"
 
     own: Annotated[OwnModelFlags, *CONFIG]
-    to: Path = Path("runs/spectrum")
-    """Folder for numbers and pictures."""
+    to: Path | None = None
+    """Folder for numbers and pictures; by default runs/spectrum/NAME, NAME the checkpoint's."""
 
     @classmethod
     def incomplete(cls) -> UsageError:
@@ -95,7 +95,9 @@ class SpectrumOfModel(_Spectrum):
         end, *others = self.own.ends()
         if others:
             raise ValueError(f"checkpoint: must be one, not {1 + len(others)}")
-        self.measure(end, self.to)
+        if end.checkpoint is None:
+            print("no --checkpoint: these are the weights that the model was made with")
+        self.measure(end, self.to or Path("runs/spectrum", end.name))
 
 
 def _eigenvalues(columns: int) -> str:

@@ -23,7 +23,7 @@ from widevalley.cli.verb import (
     parse_flags,
     parse_verb,
 )
-from widevalley.experiments import RECIPES, Recipe
+from widevalley.experiments import CONTESTS, RECIPES, Recipe
 from widevalley.report import (
     Group,
     group_runs,
@@ -79,10 +79,10 @@ class Train(OfRecipe):
         variant = flag_value(arguments, "--variant")
         if optimizer is not None and variant is not None:
             raise UsageError("--optimizer and --variant exclude each other")
-        if optimizer or (recipe.tuned and not variant):
-            optimizer = optimizer or recipe.optimizers[0]
+        if not variant and (optimizer or recipe.tuned):
+            optimizer = optimizer or recipe.default
             return optimizer, recipe.config(optimizer)
-        variant = variant or "best"
+        variant = variant or recipe.default
         return variant, recipe.variant(variant)
 
     @classmethod
@@ -109,9 +109,7 @@ class Train(OfRecipe):
     @property
     def run_name(self) -> str:
         """What the run is called: its variant, or its optimizer."""
-        recipe = RECIPES[self.recipe]
-        default = recipe.optimizers[0] if recipe.tuned else "best"
-        return self.optimizer or self.variant or default
+        return self.optimizer or self.variant or RECIPES[self.recipe].default
 
     def run(self) -> None:
         """Train, then show the results."""
@@ -146,8 +144,12 @@ class Compare(OfRecipe):
 
     @classmethod
     def chosen(cls, arguments: Sequence[str]) -> type[Verb]:
-        """A tournament where one of its flags is given."""
-        return Tournament if Tournament.asked_for(arguments) else cls
+        """A tournament where one of its flags is given, or there is nothing else to help with."""
+        recipe = RECIPES.get(next(iter(arguments), ""))
+        nothing = recipe is not None and not recipe.compared and recipe.name in CONTESTS
+        if Tournament.asked_for(arguments) or (nothing and asks_for_help(arguments)):
+            return Tournament
+        return cls
 
     @classmethod
     def names(cls, arguments: Sequence[str]) -> list[str]:
@@ -156,7 +158,8 @@ class Compare(OfRecipe):
         listed = flag_value(arguments, "--optimizers")
         names = listed.split(",") if listed else list(recipe.compared)
         if not names:
-            raise UsageError(f"{recipe.name} has {recipe.choices}: see widevalley reproduce")
+            other = "compare --methods all" if recipe.name in CONTESTS else "reproduce"
+            raise UsageError(f"{recipe.name} has {recipe.choices}: see widevalley {other}")
         if any(argument.startswith("--optimizer.") for argument in arguments):
             raise UsageError(
                 "compare takes each optimizer's tuned settings; change them with train"
@@ -242,6 +245,8 @@ class Sweep(Train):
             raise UsageError(f"--grid {entry}: a run has no setting {name}")
         values = []
         for text in listed.split(","):
+            if "." not in name and hasattr(self.config.optimizer, name):
+                raise UsageError(f"--grid {entry}: must be optimizer.{entry}")
             read: Any = parse_flags(self.config, [f"--{name}", *text.split()])
             for part in name.split("."):
                 read = getattr(read, part)

@@ -13,7 +13,7 @@ from widevalley.experiments.hardening import (
     measure_hardening,
 )
 from widevalley.experiments.measure_spectrum import exact, fisher, measure_density
-from widevalley.experiments.methods import METHODS, Method, Parameter
+from widevalley.experiments.methods import METHODS, Method, Parameter, as_flag
 from widevalley.experiments.own_model import LOSSES, OwnModel
 from widevalley.experiments.pac_bayes_checks import PAC_BAYES_CHECKS
 from widevalley.experiments.pac_bayes_of_runs import (
@@ -62,6 +62,7 @@ __all__ = [
     "TheoryCheck",
     "Trial",
     "around",
+    "as_flag",
     "between",
     "compare",
     "exact",

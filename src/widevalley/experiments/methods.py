@@ -35,6 +35,11 @@ from widevalley.training import (
 Scale = Literal["log", "linear", "log of 1 - x", "one of"]
 
 
+def as_flag(field: str) -> str:
+    """A dotted field as it stands on the command line, short."""
+    return field.removeprefix("optimizer.").replace("_", "-")
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A setting that is tuned: its dotted field, and where it is looked for."""
@@ -45,7 +50,7 @@ class Parameter:
     """Lowest and highest value, ends included; of the scale "one of", all that are allowed."""
 
     def __str__(self) -> str:
-        name = self.field.removeprefix("optimizer.").replace("_", "-")
+        name = as_flag(self.field)
         if self.scale == "one of":
             return f"{name} {', '.join(f'{value:g}' for value in self.values)}"
         low, high = self.values

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -125,5 +126,10 @@ def _load(network: nn.Module, file: Path) -> None:
         loaded = torch.load(file, map_location="cpu", weights_only=True)
         nested = (loaded[key] for key in STATES if isinstance(loaded.get(key), Mapping))
         network.load_state_dict(next(nested, loaded))
-    except Exception as error:  # torch raises what pickle, zip and modules raise
+    except UnpicklingError as error:
+        raise ValueError(
+            f"{file}: not the weights of this model but no tensors, or more than those: of a "
+            "module save the state_dict()"
+        ) from error
+    except Exception as error:  # torch raises what zip and modules raise
         raise ValueError(f"{file}: not the weights of this model ({error})") from error

@@ -43,13 +43,21 @@ class Recipe:
         for config in self.tuned:
             if config.optimizer.name == optimizer:
                 return config
-        raise ValueError(f"optimizer {optimizer!r}: {self.name} has {self.choices}")
+        hint = f", so --variant {optimizer}" if optimizer in self.variants else ""
+        raise ValueError(f"optimizer {optimizer!r}: {self.name} has {self.choices}{hint}")
 
     def variant(self, name: str) -> RunConfig:
         """The run of this name. Raises ValueError where there is none."""
         if name not in self.variants:
             raise ValueError(f"variant {name!r}: {self.name} has {self.choices}")
         return self.variants[name]
+
+    @property
+    def default(self) -> str:
+        """The run that is taken where none is named: of the first optimizer, or ours, or any."""
+        if self.tuned:
+            return self.optimizers[0]
+        return "best" if "best" in self.variants else next(iter(self.variants))
 
     @property
     def choices(self) -> str:

@@ -5,8 +5,6 @@ They are the end of a run, or those of a model of the user's own.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from widevalley.training import (
     check_ranges,
     environment_facts,
     metric_of,
+    peak_bytes,
     restore,
     result_of,
 )
@@ -151,9 +150,6 @@ def facts_of(
     end: End, config: LossConfig, objective: Objective, began: float, command: str
 ) -> dict[str, Any]:
     """What numbers about weights depend on, and what they cost since `began`."""
-    # The largest resident memory of this process so far, in bytes on macOS and else in KiB.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak_bytes = peak if sys.platform == "darwin" else peak * 1024
     return {
         "recipe": recipe_of(end),
         **(_facts_of_model(end) if isinstance(end, OwnModel) else _facts_of_run(end)),
@@ -162,7 +158,7 @@ def facts_of(
         "samples": int(sum(objective.weight_of(*batch) for batch in objective.batches)),
         "dtype": config.dtype,
         "seconds": time.monotonic() - began,
-        "peak_bytes": peak_bytes,
+        "peak_bytes": peak_bytes(objective.device),
         "command": command,
         **environment_facts(objective.device),
     }

@@ -28,14 +28,14 @@ Point = dict[str, Any]
 
 
 class Study:
-    """The trials of one method. `seed` decides all points of a study that one process makes."""
+    """The trials of one method."""
 
-    def __init__(self, method: Method, root: Path, *, seed: int = 0) -> None:
+    def __init__(self, method: Method, root: Path) -> None:
         import optuna  # takes a second to import
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._method, self._seed = method, seed
+        self._method = method
         root.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(root / ".ask.lock")
         backend = JournalFileBackend(str(root / "study.journal"))
@@ -65,9 +65,7 @@ class Study:
             number = len(self._study.trials)
             if number >= trials:
                 return None
-            self._study.sampler = optuna.samplers.TPESampler(
-                n_startup_trials=STARTUP, seed=1000 * self._seed + number
-            )
+            self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=number)
             trial = self._study.ask({one.field: _distribution(one) for one in self._method.space})
             return self._study.trials[trial.number]
 

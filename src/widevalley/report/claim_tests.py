@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from widevalley.experiments import PAPER, Measure
+from widevalley.experiments import PAPER, Measure, as_flag
 from widevalley.report.evidence import (
     Comparison,
     Sample,
@@ -126,11 +126,11 @@ def is_insensitive_to(setting: str) -> ClaimTest:
         for recipe, groups in results.study(setting):
             # The best of the same grid: insensitive means that no value does much worse.
             best = min(groups, key=lambda group: group.result().mean)
-            reference = final_result(best, _short(best.name))
+            reference = final_result(best, as_flag(best.name))
             margin = _margin(best, reference.mean)
             for group in groups:
                 if group is not best:
-                    ours = final_result(group, _short(group.name))
+                    ours = final_result(group, as_flag(group.name))
                     yield compared(recipe, ours, reference, margin, 2, (group, best))
 
     return rows
@@ -140,8 +140,8 @@ def constant_walk_rate_is_better(results: ResultsFolder) -> Iterator[Row]:
     """Validation error with a constant rate of the walk against one that falls."""
     for recipe, groups in results.study("walk_schedule"):
         constant, annealed = sorted(groups, key=lambda g: g.name != "walk_schedule=constant")
-        ours = final_result(constant, _short(constant.name))
-        theirs = final_result(annealed, _short(annealed.name))
+        ours = final_result(constant, as_flag(constant.name))
+        theirs = final_result(annealed, as_flag(annealed.name))
         yield compared(recipe, ours, theirs, 0.0, 2, (constant, annealed))
 
 
@@ -184,10 +184,6 @@ def _largest_usable(groups: list[Group]) -> float:
 
 def _grid(groups: list[Group]) -> str:
     """Every point of the sweep that the groups are of, those that diverged last."""
-    shown = [final_result(group, _short(group.name)).shown(2) for group in groups]
-    failed = [f"{_short(name)} diverged" for name in diverged_points(groups)]
+    shown = [final_result(group, as_flag(group.name)).shown(2) for group in groups]
+    failed = [f"{as_flag(name)} diverged" for name in diverged_points(groups)]
     return ", ".join([*shown, *failed])
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("optimizer.").replace("_", "-")

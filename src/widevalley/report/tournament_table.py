@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy import stats
 
-from widevalley.experiments import held_out
+from widevalley.experiments import as_flag, held_out
 from widevalley.report.copied_runs import copy_runs, provenance
 from widevalley.report.evidence import CONFIDENCE, Interval
 from widevalley.report.groups import Group, diverged_in, find_groups, folders_in, summarise
@@ -164,7 +164,7 @@ def tuning_cells(played: Tournament) -> Cells:
         decided = played.decided["methods"][group.name]
         config = group.folders[0].config
         chosen = {p["field"]: _value(config, p["field"]) for p in decided["space"]}
-        shown = ", ".join(f"{_short(name)} {value:g}" for name, value in chosen.items())
+        shown = ", ".join(f"{as_flag(name)} {value:g}" for name, value in chosen.items())
         rows.append([group.name, "; ".join(decided["said"]), shown])
     return ["method", "search space", "chosen"], rows
 
@@ -174,10 +174,6 @@ def _value(config: dict[str, Any], field: str) -> float:
     for part in field.split("."):
         value = value[part]
     return float(value)
-
-
-def _short(field: str) -> str:
-    return field.removeprefix("optimizer.").replace("_", "-")
 
 
 def write_tournament(source: Path, to: Path | None = None) -> list[Path]:

@@ -18,6 +18,7 @@ from widevalley.training.local_entropies import (
     SmoothedAdamWSettings,
 )
 from widevalley.training.loop import Loop
+from widevalley.training.memory import peak_bytes
 from widevalley.training.metrics import Metric, metric_of, result_of, split_of
 from widevalley.training.optimizers import (
     AdamSettings,
@@ -104,6 +105,7 @@ __all__ = [
     "environment_facts",
     "launched_here",
     "metric_of",
+    "peak_bytes",
     "restore",
     "result_of",
     "run",

@@ -92,6 +92,8 @@ class Objective:
             raise ValueError(f"batch_norm={batch_norm!r}: must be 'running' or 'batch'")
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"dtype={dtype}: must be of floating-point numbers")
+        if not (loss is None or callable(loss)):
+            raise ValueError(f"loss={loss!r}: must be a function of outputs and targets, or None")
         self.module = copy_of(module, dtype)
         trained = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self.weights = {name: p.detach() for name, p in trained.items() if p.numel()}
@@ -146,6 +148,9 @@ class Objective:
 
     def loss_of(self, outputs: Any, targets: Any) -> Tensor:
         """The mean loss of a batch from its outputs."""
+        if self.loss is None and not hasattr(outputs, "loss"):
+            kind = type(outputs).__name__
+            raise ValueError(f"loss: must be given, for the module's outputs, a {kind}, hold none")
         loss: Tensor = outputs.loss if self.loss is None else self.loss(outputs, targets)
         return loss
 

@@ -47,6 +47,10 @@ class Curvature(SymmetricOperator):
     """Whether the Hessian of the objective's penalty is part of it."""
 
     def __init__(self, objective: Objective, *, keep_graphs: bool = False) -> None:
+        given: object = objective  # a module, as users try
+        if not isinstance(given, Objective):
+            kind = type(given).__name__
+            raise ValueError(f"objective: must be Objective(module, loss, batches), not a {kind}")
         if objective.dtype not in DTYPES:
             raise ValueError(
                 f"objective: its weights are {objective.dtype}, whose products are off in the "

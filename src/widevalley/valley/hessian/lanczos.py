@@ -90,12 +90,6 @@ class Lanczos:
         self._off_diagonal.append(norm if norm > EXHAUSTED * self._scale else 0.0)
         self._next = w / norm if norm else w
 
-    def vector(self, k: int) -> Tensor:
-        """The unit vector (n,) that the k-th Ritz value, ascending, belongs to."""
-        _, vectors = self.tridiagonal().eigen()
-        weights = torch.from_numpy(vectors[:, k].copy()).to(self._basis)
-        return weights @ self._basis[: self.steps]
-
     def tridiagonal(self) -> Tridiagonal:
         """What there is so far."""
         inner, last = self._off_diagonal[:-1], self._remainder
