@@ -41,6 +41,7 @@ pictures: setup
 docs: setup
 	$(BIN)/python docs/write_api.py
 	$(BIN)/python docs/write_findings.py
+	$(BIN)/python docs/write_choices.py
 	$(BIN)/python docs/write_report.py
 	$(BIN)/python docs/write_picture.py
 
