@@ -1,13 +1,15 @@
 """The swap between walker and anchor."""
 
+import copy
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
 from tests.optim.optimizers import ANCHORED
-from tests.optim.problems import batch, mlp, same, train, weights
+from tests.optim.problems import backward, batch, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy
 from widevalley.gradient_point import Smoothing
 from widevalley.optim._held import mean_of
@@ -249,3 +251,27 @@ def test_a_walk_that_leaves_all_numbers_leaves_the_anchor(info, bad):
     assert "parameter 0 of group 0, of shape" in said[0]
     with optimizer.at_anchor():
         assert same(weights(model), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_model_saved_at_the_anchor_beside_a_state_amid_a_walk_is_told(dtype, inside):
+    def made():
+        model = mlp(dtype=dtype)
+        return model, EntropySGD(model.parameters(), langevin_steps=5)
+
+    model, optimizer = made()
+    train(model, optimizer, range(3))
+    with optimizer.at_anchor():
+        saved = copy.deepcopy(model.state_dict())
+        state = copy.deepcopy(optimizer.state_dict()) if inside else None
+    state = state or copy.deepcopy(optimizer.state_dict())
+    fresh, other = made()
+    fresh.load_state_dict(saved)
+    other.load_state_dict(state)
+    other.train()
+    backward(fresh, 3)
+    told = not inside and dtype is torch.float32  # low precision keeps its walker in the state
+    with pytest.warns(match="the parameters hold the anchor") if told else nullcontext():
+        other.step()
+    train(fresh, other, range(4, 12))

@@ -144,8 +144,11 @@ def test_local_entropy_refuses_a_state_dict_of_another_kind():
     sgd = torch.optim.SGD(params, lr=0.1)
     optimizer = LocalEntropy(torch.optim.SGD(params, lr=0.1), torch.optim.SGD(params, lr=1.0))
     before = str(optimizer.state_dict())
-    with pytest.raises(ValueError, match="state_dict must hold 'inner'"):
+    with pytest.raises(ValueError, match="must hold 'inner_step' .* inner's goes to inner.load"):
         optimizer.load_state_dict(sgd.state_dict())
+    other = LocalEntropy(torch.optim.SGD(params, lr=0.1)).state_dict()
+    with pytest.raises(ValueError, match="state_dict must hold 'inner'"):
+        optimizer.load_state_dict(other)
     assert str(optimizer.state_dict()) == before
 
 

@@ -85,7 +85,7 @@ def test_what_is_refused_can_be_tried_again():
 def test_several_inner_optimizers_are_refused_in_a_few_words():
     model = mlp()
     parts = [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (model[0], model[2])]
-    message = "inner must be a torch optimizer, got a list: wrap each of them, with a worker of its"
+    message = "inner must be one torch optimizer, got 2: wrap each of them, with a worker of its"
     with pytest.raises(ValueError, match=message):
         LocalEntropy(parts)
 

@@ -1,23 +1,4 @@
-"""What every optimizer with an anchor shares: the clock, whose walk it is, the swap.
-
-Per parameter the state holds
-
-    anchor       x, in float32 where the parameter is of lower precision
-    mean         mu, the running mean of the walk, likewise; not where averaging is 1
-    thermal      n, the walk that noise alone would have made; only where mu is kept free of it
-    walker       x', only where the parameter is of low precision (else the parameter is x')
-    initialized  False until the parameter's first walk; till then it is its own anchor
-    active       whether it took a step in the walk in progress
-    average      the read-out, where there is one: an average of anchors that survives the walks
-    displaced    number of the step for whose gradient the parameter is displaced, or -1
-    kept         x' meanwhile, where the gradient point needs it kept
-    at_anchor    whether the parameter holds the anchor, or the average
-    at_average   whether it holds the average
-
-and the buffers of the rules in use. While a parameter holds the anchor, the slot "anchor" holds
-the walker, and while it holds the average, the slot "average" the anchor (where there is no
-"walker").
-"""
+"""What every optimizer with an anchor shares: the clock, whose walk it is, the ends of walks."""
 
 import math
 from abc import abstractmethod
@@ -29,15 +10,12 @@ from torch import Tensor
 
 from widevalley.optim._checkpoint import State
 from widevalley.optim._displacement import Displacement
-from widevalley.optim._held import adopt, hold, mean_of, show_exactly
+from widevalley.optim._held import adopt, hold, mean_of, warn_where_modes_differ
 from widevalley.optim._measures import Measured
-from widevalley.optim._tensors import all_finite, copy_, name_of, state_dtype, views
+from widevalley.optim._tensors import all_finite, copy_, name_of, views
 from widevalley.optim._validation import Group, at_least, check
 from widevalley.optim.readout import as_readout
 from widevalley.optim.scoping import LARGEST_EXPONENT
-
-POINTS = ("mean", "thermal", "average")
-"""Names in the state of points that a setting asks for; without it they are not kept."""
 
 
 class AnchoredOptimizer(Measured):
@@ -53,11 +31,9 @@ class AnchoredOptimizer(Measured):
         "at_anchor": False,
         "at_average": False,
     }
-    _entries: ClassVar[tuple[str, ...]] = (
-        *("anchor", "mean", "thermal", "walker", "kept", "average"),
-        *("initialized", "active", "displaced", "at_anchor", "at_average"),
-    )
 
+    # Whether no step has been taken since a state was loaded.
+    _loaded = False
     # The parameters whose walks end together now, where that may be less than all.
     _ending: Container[Tensor] | None = None
 
@@ -82,6 +58,7 @@ class AnchoredOptimizer(Measured):
         self._walk(moving)
         first = self.param_groups[0]
         inner, steps = first["inner_step"] + 1, first["langevin_steps"]
+        self._loaded = False
         if self.workers is not None:
             self._meet(moving, min(inner, steps))
         elif inner >= steps:  # above where steps have become fewer
@@ -192,48 +169,12 @@ class AnchoredOptimizer(Measured):
 
     # --- state ------------------------------------------------------------------------------
 
-    _widens: ClassVar = True  # whether what is kept beside low precision is float32
-
-    def _state_of(self, p: Tensor, group: Group) -> State:
-        state: State = self.state[p]
-        anchor: Tensor | None = state.get("anchor")
-        dtype = state_dtype(p) if self._widens else p.dtype
-        if anchor is None or anchor.dtype != dtype or anchor.device != p.device:
-            if anchor is not None and state["initialized"]:  # model.to, or another's checkpoint
-                for name, value in state.items():
-                    if isinstance(value, Tensor):
-                        state[name] = value.to(p.device, dtype)
-            else:
-                state.clear()
-                state.update(initialized=False, active=False, displaced=-1)
-                state.update(at_anchor=False, at_average=False)
-                state["anchor"] = p.detach().to(dtype, copy=True)
-        if p.dtype == dtype and "walker" in state:
-            show_exactly(p, state)
-        elif p.dtype != dtype and "walker" not in state:
-            state["walker"] = p.detach().to(dtype)
-            if state["at_anchor"]:  # the anchor's slot held the walker
-                state["walker"], state["anchor"] = state["anchor"], state["walker"]
-        slots = self._slots(group)
-        for name in POINTS:
-            if name in state and name not in slots:  # the setting that asked for it is gone
-                if name == "average" and state["at_average"]:
-                    hold(p, state, anchor=True)
-                del state[name]
-        for name in slots:
-            if name not in state and name == "mean":  # averaging was 1 until now, and mu x'
-                state[name] = mean_of(p, state).detach().to(dtype, copy=True)
-            elif name not in state and name == "average":
-                state[name] = state["anchor"].clone()
-            elif name not in state:
-                state[name] = torch.zeros_like(state["anchor"])
-        return state
-
     def _restore(self, saved: list[State]) -> None:
         self.__dict__.pop("_displacement", None)  # what they kept is not what was loaded
         self.__dict__.pop("_succession", None)
         self.__dict__.pop("_checked", None)
         super()._restore(saved)
+        self._loaded = True
 
     def _settings_changed(self, group: Group) -> None:
         """Make what a rule keeps that was turned on later; do without what was turned off."""
@@ -245,28 +186,14 @@ class AnchoredOptimizer(Measured):
                 f"optimizer that keeps one, got {group['gradient_point']!r}"
             )
         states = [(p, self._state_of(p, group)) for p in group["params"] if p in self.state]
+        if self._loaded:
+            warn_where_modes_differ(group, states)
         if any(state["displaced"] >= 0 for _, state in states):
             self._displaced().check(group)
 
     @abstractmethod
     def _has_momentum(self, group: Group) -> bool:
         """Whether the walks of the group have a momentum."""
-
-    def _slots(self, group: Group) -> tuple[str, ...]:
-        """Names of the tensors that a step of this group keeps beside the anchor."""
-        average = () if group["readout"] is None else ("average",)
-        return (*means_of(group), *average)
-
-    def _saved_names(self, group: Group) -> tuple[str, ...]:
-        flags = ("initialized", "active", "displaced", "at_anchor", "at_average")
-        return ("anchor", *flags, *self._slots(group))
-
-
-def means_of(group: Group) -> tuple[str, ...]:
-    """Names in the state of what line 6 writes: nothing where mu is x'."""
-    if group["noise_free_mean"]:
-        return "mean", "thermal"
-    return () if group["averaging"] == 1 else ("mean",)
 
 
 def readout_weight(group: Group) -> float:
@@ -277,11 +204,6 @@ def readout_weight(group: Group) -> float:
     weight = as_readout(group["readout"])(k)
     check(f"readout({k})", weight, lambda c: 0 <= c <= 1, "in [0, 1]")
     return float(weight)
-
-
-def capped_scope(group: Group, eta: float) -> float:
-    """gamma(t), or 1 / eta' where that is less: a stronger pull would overshoot the anchor."""
-    return min(scope(group), 1 / eta) if eta else 0.0
 
 
 def scope(group: Group) -> float:

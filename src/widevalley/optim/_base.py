@@ -74,19 +74,18 @@ class CheckedOptimizer(RestoredOptimizer):
         moving, checked = [], self.__dict__.setdefault("_checked", {})
         for g, group in enumerate(self.param_groups):
             known = checked.setdefault(g, {})
-            changed = [
-                name
-                for name, value in group.items()
-                if name in self._own and (name not in known or value is not known[name])
-            ]
-            for name in changed:
-                check_setting(name, group[name])
-            if not RATES.issuperset(changed):  # which schedulers change all the time
-                check_together(group)
-                self._check_shared(group)
-                self._settings_changed(group)
-                check_parts(group)
-            known.update((name, group[name]) for name in changed)  # what has passed
+            changed = {}
+            for name, value in group.items():
+                if name in self._own and (name not in known or value is not known[name]):
+                    check_setting(name, value)
+                    changed[name] = value
+            if changed:
+                if not RATES.issuperset(changed):  # which schedulers change all the time
+                    check_together(group)
+                    self._check_shared(group)
+                    self._settings_changed(group)
+                    check_parts(group)
+                known.update(changed)  # they have passed
             if (task := torch._C._current_graph_task_id()) != -1:
                 backward.check(task, self, group)
             if float(group["lr"]) != 0:

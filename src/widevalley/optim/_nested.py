@@ -158,6 +158,11 @@ class NestedOptimizers(Replicas):
         super()._restore(saved)
 
     def _check_loaded(self, loaded: StateDict) -> None:
+        if any("inner_step" not in group for group in loaded["param_groups"]):
+            raise ValueError(
+                "state_dict must hold 'inner_step' in its groups, as that of LocalEntropy does; "
+                "inner's goes to inner.load_state_dict() before the first step"
+            )
         for name, optimizer in self._both():
             for group in loaded["param_groups"]:
                 if optimizer is not self._holder() and name not in group:
@@ -233,12 +238,12 @@ def check_optimizers(inner: Optimizer, outer: Optimizer | None, own: Group) -> N
         if optimizer is None and name == "outer":
             continue
         if not isinstance(optimizer, Optimizer):
-            kind = type(optimizer).__name__
-            several = kind in ("list", "tuple")
-            raise ValueError(
-                f"{name} must be a torch optimizer, got a {kind}"
-                + (": wrap each of them, with a worker of its own" if several else "")
-            )
+            if isinstance(optimizer, list | tuple):
+                raise ValueError(
+                    f"{name} must be one torch optimizer, got {len(optimizer)}: wrap each of them, "
+                    "with a worker of its own"
+                )
+            raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
         if _needs_a_closure(optimizer):
             raise ValueError(f"{name} must step without a closure, got {type(optimizer).__name__}")
         if "inner_step" in optimizer.param_groups[0]:

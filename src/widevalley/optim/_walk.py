@@ -18,10 +18,10 @@ from widevalley.optim._algorithm import (
     langevin_adam_step_,
     langevin_step_,
 )
-from widevalley.optim._anchored import capped_scope, means_of
+from widevalley.optim._anchored import scope
 from widevalley.optim._base import CheckedOptimizer
 from widevalley.optim._checkpoint import State
-from widevalley.optim._held import mean_of, walker_of
+from widevalley.optim._held import mean_of, means_of, walker_of
 from widevalley.optim._kernel import available, fused_step_, lacking
 from widevalley.optim._noise import WORD, indices, noise, step_key
 from widevalley.optim._tensors import element_index, is_small, local_real_view
@@ -77,16 +77,22 @@ class LangevinStep(CheckedOptimizer):
     def _walkers(self, group: Group) -> "Walkers":
         """Who takes this step and who of them together, made anew where that has changed."""
         known: dict[int, Walkers] = self.__dict__.setdefault("_known_walkers", {})
-        walkers, walking, how = known.get(id(group)), self._walking(group), self._how(group)
-        if walkers is not None and walkers.how == how and len(walking) == len(walkers.members):
+        walkers, walking = known.get(id(group)), self._walking(group)
+        if walkers is not None and len(walking) == len(walkers.members):
             for (p, state), (q, dtype, slot) in zip(walking, walkers.members, strict=True):
                 same = p is q and p.dtype is dtype
                 if not same or state.get("anchor", state.get("walker")) is not slot:
                     break  # a state was loaded or converted
             else:
                 return walkers
-        known[id(group)] = Walkers(walking, how, self._first_elements())
+        known[id(group)] = Walkers(walking, self._how(group), self._first_elements())
         return known[id(group)]
+
+    def _settings_changed(self, group: Group) -> None:
+        super()._settings_changed(group)
+        known = self.__dict__.get("_known_walkers", {})
+        if id(group) in known and known[id(group)].how != self._how(group):
+            del known[id(group)]
 
     def _check_parameter(self, p: object, group: Group, where: str) -> None:
         super()._check_parameter(p, group, where)
@@ -103,7 +109,7 @@ class LangevinWalk(LangevinStep, Replicas):
 
     def _settings(self, group: Group) -> Langevin:
         eta = float(group["langevin_lr"])
-        gamma = capped_scope(group, eta)
+        gamma = min(scope(group), 1 / eta) if eta else 0.0  # more would overshoot the anchor
         return Langevin(
             lr=eta,
             gamma=gamma,

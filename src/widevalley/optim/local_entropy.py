@@ -16,10 +16,10 @@ from widevalley.optim._algorithm import (
     move_anchors_,
     pseudo_gradient_,
 )
-from widevalley.optim._anchored import capped_scope, means_of, scope
+from widevalley.optim._anchored import scope
 from widevalley.optim._base import own_arguments, parameters_of
 from widevalley.optim._checkpoint import State
-from widevalley.optim._held import mean_of
+from widevalley.optim._held import mean_of, means_of
 from widevalley.optim._nested import NestedOptimizers, check_optimizers
 from widevalley.optim._noise import WORD, noise, step_key
 from widevalley.optim._preconditioned import (
@@ -130,7 +130,7 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
     def _walk(self, groups: list[Group]) -> None:
         """Inner's step on f, then a Langevin step on gamma/2 |x' - x|², which has the noise."""
         # First of all, for a schedule that is refused moves nothing.
-        gammas = [capped_scope(group, self._eta(group)) for group in groups]
+        gammas = list(map(self._gamma, groups))
         walking = [(group, self._walking(group)) for group in groups]
         pulls: dict[Tensor, Tensor] = {}
         for (group, pairs), gamma in zip(walking, gammas, strict=True):
@@ -174,18 +174,20 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
             average_(w, Langevin(0.0, gamma, 1.0, averaging=averaging, pull=pull), made)
 
     def _settings(self, group: Group) -> Langevin:
-        eta = self._eta(group)
+        eta = float(self._inner_group(group)["lr"])
         return Langevin(
             lr=eta,
             gamma=0.0,  # the pull comes as the gradient
-            pull=eta * capped_scope(group, eta),
+            pull=eta * self._gamma(group),
             noise_std=float(group["noise"]) * math.sqrt(eta),
             law=group["noise_law"],
             averaging=float(group["averaging"]),
         )
 
-    def _eta(self, group: Group) -> float:
-        return float(self._inner_group(group)["lr"])
+    def _gamma(self, group: Group) -> float:
+        """The scope, or 1 / eta' where that is less: more would overshoot the anchor."""
+        eta = float(self._inner_group(group)["lr"])
+        return min(scope(group), 1 / eta) if eta else 0.0
 
     def _inner_group(self, group: Group) -> Group:
         """The group of inner's that has the same parameters."""
