@@ -17,8 +17,8 @@ from typing import Any
 from communication import Link, Mode, simulate
 from worker_run import PROBLEMS, ROWS
 
+from widevalley.report.evidence import paired
 from widevalley.report.table import markdown_table
-from widevalley.report.tournament_table import paired
 from widevalley.workers import TopK
 
 TITLES = {

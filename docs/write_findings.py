@@ -23,11 +23,11 @@ from widevalley.experiments import (
 )
 from widevalley.report import markdown_table, pac_bayes_cells
 from widevalley.report.claims import CLAIMS
-from widevalley.report.evidence import final_result, together
+from widevalley.report.evidence import final_result, paired, together
 from widevalley.report.flatness_figures import flatness_samples
 from widevalley.report.groups import summarise
 from widevalley.report.results_folder import ResultsFolder
-from widevalley.report.tournament_table import TITLES, Tournament, paired
+from widevalley.report.tournament_table import TITLES, Tournament
 from widevalley.valley.hessian import Spectrum
 
 DOCS = Path(__file__).parent

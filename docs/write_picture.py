@@ -13,8 +13,8 @@ from pathlib import Path
 
 from widevalley import plot
 from widevalley.experiments import load_flatness, load_hardening
-from widevalley.report.evidence import Interval
-from widevalley.report.tournament_table import Tournament, paired
+from widevalley.report.evidence import Interval, paired
+from widevalley.report.tournament_table import Tournament
 
 RESULTS = Path(__file__).parents[1] / "results"
 PICTURE = Path(__file__).parent / "where-it-wins.png"

@@ -12,10 +12,10 @@ from widevalley.experiments import (
     RECIPES,
     LossConfig,
     Recipe,
-    exact,
     finished_run,
-    fisher,
     measure_density,
+    measure_exact_spectrum,
+    measure_fisher,
 )
 from widevalley.experiments.run_end import loss_of
 from widevalley.models import CharLSTM, SmallCharLSTM
@@ -104,7 +104,7 @@ def test_what_is_asked_for_beyond_the_data_is_refused(folder):
 
 def test_exact_density_and_fisher_agree(folder):
     config = LossConfig(samples=48, chunk=20, threads=1)
-    found = exact(folder, config, probes=5)
+    found = measure_exact_spectrum(folder, config, probes=5)
     assert found.facts["recipe"] == folder.config["recipe"]
     assert found.facts["samples"] == 48
     assert len(found.probed) == 5
@@ -114,7 +114,7 @@ def test_exact_density_and_fisher_agree(folder):
     kept = measure_density(folder, config, steps=30, probes=3, keep_graphs=True)
     np.testing.assert_allclose(kept.largest, rough.largest, rtol=1e-6)
     if folder.config["recipe"] == "tiny":
-        diagonal = fisher(folder, config, steps=3)
+        diagonal = measure_fisher(folder, config, steps=3)
         assert diagonal.exact.shape == diagonal.of_adam.shape == (found.size,)
         assert diagonal.facts["adam_steps"] == 3
 
@@ -122,16 +122,16 @@ def test_exact_density_and_fisher_agree(folder):
 def test_blocks_are_kept_and_used(tmp_path):
     folder = finished_run("tiny", tmp_path)
     config = LossConfig(samples=30)
-    first = exact(folder, config, blocks=tmp_path / "blocks")
+    first = measure_exact_spectrum(folder, config, blocks=tmp_path / "blocks")
     assert list((tmp_path / "blocks").iterdir())
     spent = tmp_path / "blocks" / "seconds.txt"
     assert 0 < float(spent.read_text()) <= first.facts["seconds"]
     spent.write_text("1000.5")
-    again = exact(folder, config, blocks=tmp_path / "blocks")
+    again = measure_exact_spectrum(folder, config, blocks=tmp_path / "blocks")
     assert again.facts["seconds"] > 1000.5, "what earlier calls spent counts"
     assert np.array_equal(first.values, again.values)
     with pytest.raises(ValueError, match="blocks: holds parts of another matrix"):
-        exact(folder, replace(config, samples=31), blocks=tmp_path / "blocks")
+        measure_exact_spectrum(folder, replace(config, samples=31), blocks=tmp_path / "blocks")
 
 
 def test_settings_survive_their_file(tmp_path):

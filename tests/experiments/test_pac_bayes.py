@@ -20,6 +20,7 @@ from widevalley.experiments import (
     seeds_of,
     train,
 )
+from widevalley.experiments import pac_bayes_laws as laws
 from widevalley.experiments import pac_bayes_of_runs as module
 from widevalley.experiments.measured_runs import plain_settings, write_measures
 from widevalley.models import BoundedLogProbabilities, FullyConnected
@@ -109,9 +110,9 @@ def test_fresh_weights_err_as_often_as_weights_drawn(digits):
     data = digits.task.load()
     samples = data.test_inputs, data.test_targets
     generator = torch.Generator().manual_seed(0)
-    passes = [module.fresh_weights_error(loop.model, *samples, 0.2, generator) for _ in range(400)]
+    passes = [laws.fresh_weights_error(loop.model, *samples, 0.2, generator) for _ in range(400)]
     drawn = [
-        module.evaluated(module._perturbed(loop.model, 0.2, generator), *samples).error
+        laws.evaluated(laws.perturbed(loop.model, 0.2, generator), *samples).error
         for _ in range(2000)
     ]
     mean = sum(drawn) / len(drawn)

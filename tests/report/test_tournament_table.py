@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from widevalley.cli import main
-from widevalley.report.tournament_table import Tournament, paired, result_cells, write_tournament
+from widevalley.report.evidence import paired
+from widevalley.report.tournament_table import Tournament, result_cells, write_tournament
 
 PLACE = {"versions": {}, "widevalley": "1", "commit": None, "python": "3", "torch": "2"}
 PLACE |= {"device": "cpu", "threads": 1, "platform": "x", "command": "c", "peak_bytes": 2**20}

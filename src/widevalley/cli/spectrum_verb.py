@@ -13,7 +13,14 @@ import tyro
 
 from widevalley.cli.own_model import OwnModelFlags, asks_for_own_model, incomplete
 from widevalley.cli.verb import CONFIG, UsageError, Verb, command
-from widevalley.experiments import End, LossConfig, exact, finished_run, fisher, measure_density
+from widevalley.experiments import (
+    End,
+    LossConfig,
+    finished_run,
+    measure_density,
+    measure_exact_spectrum,
+    measure_fisher,
+)
 from widevalley.plot import progress_bar
 from widevalley.report import draw_density, draw_fisher, draw_spectrum, spectrum_cells
 
@@ -109,7 +116,7 @@ def _eigenvalues(columns: int) -> str:
 def _exact(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
     file, blocks = to / "spectrum.npz", to / "blocks"
     with progress_bar("columns", then=_eigenvalues) as bar:
-        found = exact(
+        found = measure_exact_spectrum(
             end,
             flags.config,
             blocks=blocks,
@@ -146,7 +153,7 @@ def _density(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
 
 def _fisher(end: End, flags: _Spectrum, to: Path) -> tuple[Path, list[Path]]:
     file = to / "fisher.npz"
-    fisher(end, flags.config, command=command()).save(file)
+    measure_fisher(end, flags.config, command=command()).save(file)
     return file, draw_fisher(file)
 
 

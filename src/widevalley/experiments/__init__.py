@@ -12,16 +12,16 @@ from widevalley.experiments.hardening import (
     load_hardening,
     measure_hardening,
 )
-from widevalley.experiments.measure_spectrum import exact, fisher, measure_density
+from widevalley.experiments.measure_spectrum import (
+    measure_density,
+    measure_exact_spectrum,
+    measure_fisher,
+)
 from widevalley.experiments.methods import METHODS, Method, Parameter, as_flag
 from widevalley.experiments.own_model import LOSSES, OwnModel
 from widevalley.experiments.pac_bayes_checks import PAC_BAYES_CHECKS
-from widevalley.experiments.pac_bayes_of_runs import (
-    PacBayes,
-    PacBayesConfig,
-    load_pac_bayes,
-    measure_pac_bayes,
-)
+from widevalley.experiments.pac_bayes_laws import PacBayesConfig
+from widevalley.experiments.pac_bayes_of_runs import PacBayes, load_pac_bayes, measure_pac_bayes
 from widevalley.experiments.paper_results import QUOTED, Quoted
 from widevalley.experiments.paper_runs import reproduce, small
 from widevalley.experiments.recipe import Recipe
@@ -65,15 +65,15 @@ __all__ = [
     "as_flag",
     "between",
     "compare",
-    "exact",
     "finished_run",
-    "fisher",
     "grid",
     "held_out",
     "load_flatness",
     "load_hardening",
     "load_pac_bayes",
     "measure_density",
+    "measure_exact_spectrum",
+    "measure_fisher",
     "measure_flatness",
     "measure_hardening",
     "measure_pac_bayes",

@@ -34,7 +34,7 @@ MOMENTS = 390
 SECONDS = "seconds.txt"
 
 
-def exact(
+def measure_exact_spectrum(
     end: End,
     config: LossConfig,
     *,
@@ -88,7 +88,7 @@ def measure_density(
     return replace(found, facts=facts_of(end, config, objective, began, command))
 
 
-def fisher(
+def measure_fisher(
     end: End, config: LossConfig, *, steps: int = MOMENTS, command: str = ""
 ) -> FisherDiagonal:
     """The Fisher diagonal at the end of a run, of single samples and by Adam's moments.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import optimize, stats
@@ -101,6 +101,27 @@ def difference(a: Sample, b: Sample) -> Interval:
         return Interval(middle, -math.inf, math.inf)
     error = pair.spread * math.sqrt(1 / len(a.values) + 1 / len(b.values))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, pair.freedom)) * error
+    return Interval(middle, middle - half, middle + half)
+
+
+def paired(ours: dict[Any, float], theirs: dict[Any, float]) -> Interval:
+    """Student's interval of the mean difference between runs of the same seeds.
+
+    Of a single seed it is all numbers. Raises ValueError where no seed is shared.
+    """
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise ValueError("seeds: none is shared, so that nothing can be paired")
+    return of_mean([ours[seed] - theirs[seed] for seed in shared])
+
+
+def of_mean(values: Sequence[float]) -> Interval:
+    """Student's interval of the mean of numbers drawn alike; of a single one it is all numbers."""
+    middle = statistics.fmean(values)
+    if len(values) == 1:
+        return Interval(middle, -math.inf, math.inf)
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(values) - 1)) * error
     return Interval(middle, middle - half, middle + half)
 
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from widevalley import plot
 from widevalley.experiments import Flatness, Measure, load_flatness
 from widevalley.report.drawing import save
-from widevalley.report.evidence import CONFIDENCE, Interval, Sample, standardised
+from widevalley.report.evidence import CONFIDENCE, Interval, Sample, of_mean, standardised
 from widevalley.report.groups import summarise
 from widevalley.report.table import Cells
 from widevalley.valley import Estimate
@@ -114,7 +114,7 @@ def _forest(
         by_name = {sample.name: sample for sample in samples[measure.name]}
         a, b = by_name[first], by_name[other]
         if first == other:
-            name, interval = "value, each in its own unit", _mean(a)
+            name, interval = "value, each in its own unit", of_mean(a.values)
         elif len(a.values) + len(b.values) > 2:
             name, interval = "difference in standard deviations of a seed", standardised(a, b)
         else:
@@ -134,18 +134,13 @@ def _forest(
         ax.set_xscale("symlog", linthresh=min(abs(each) for each in middle if each) or 1.0)
 
 
-def _mean(sample: Sample) -> Interval:
-    """The mean over seeds and its interval, by Student's t."""
-    error, degrees = summarise(sample.values).error, len(sample.values) - 1
-    if not degrees:
-        return Interval(sample.mean, -math.inf, math.inf)
-    return Interval(sample.mean, *Estimate(sample.mean, error, degrees).interval(CONFIDENCE))
-
-
 def _relative(one: Estimate, other: Estimate) -> Interval:
     """The difference of two measures over their mean magnitude, and how well it is measured."""
     scale = (abs(one.value) + abs(other.value)) / 2
-    difference = Estimate(one.value - other.value, math.hypot(one.error, other.error))
+    error = math.hypot(one.error, other.error)
+    fourths = one.error**4 / one.degrees + other.error**4 / other.degrees
+    degrees = error**4 / fourths if fourths else math.inf  # Welch and Satterthwaite's
+    difference = Estimate(one.value - other.value, error, degrees)
     low, high = difference.interval(CONFIDENCE)
     if not scale or math.isnan(low):
         return Interval(difference.value / scale if scale else 0.0, -math.inf, math.inf)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from widevalley.experiments import load_hardening
+from widevalley.report.evidence import paired
 from widevalley.report.groups import summarise
 from widevalley.report.table import Cells, markdown_table
-from widevalley.report.tournament_table import paired
 
 
 def hardening_cells(file: Path) -> Cells:

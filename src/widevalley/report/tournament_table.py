@@ -11,11 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from widevalley.experiments import as_flag, held_out
 from widevalley.report.copied_runs import copy_runs, provenance
-from widevalley.report.evidence import CONFIDENCE, Interval
+from widevalley.report.evidence import paired
 from widevalley.report.groups import Group, diverged_in, find_groups, folders_in, summarise
 from widevalley.report.table import Cells, markdown_table
 from widevalley.report.tournament_figures import draw_tournament
@@ -86,23 +84,6 @@ class Tournament:
         folders = [f for point in sorted(root.glob("*")) for f in folders_in(point)]
         done = [f for f in folders if f.finished or f.diverged]
         return [held_out(f, self.criterion) for f in done]
-
-
-def paired(ours: dict[Any, float], theirs: dict[Any, float]) -> Interval:
-    """Student's interval of the mean difference between runs of the same seeds.
-
-    Of a single seed it is all numbers. Raises ValueError where no seed is shared.
-    """
-    shared = sorted(ours.keys() & theirs.keys())
-    if not shared:
-        raise ValueError("seeds: none is shared, so that nothing can be paired")
-    differences = [ours[seed] - theirs[seed] for seed in shared]
-    middle = statistics.fmean(differences)
-    if len(shared) == 1:
-        return Interval(middle, -math.inf, math.inf)
-    error = statistics.stdev(differences) / math.sqrt(len(shared))
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(shared) - 1)) * error
-    return Interval(middle, middle - half, middle + half)
 
 
 def result_cells(played: Tournament) -> Cells:

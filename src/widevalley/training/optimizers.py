@@ -30,7 +30,7 @@ class LangevinSettings(WalkSettings):
     """The walk around the anchor, shared by EntropySGD and EntropyAdam."""
 
     langevin_lr: float = 0.1
-    """Rate of a step of the walk; never annealed."""
+    """Rate of a step of the walk at the start; `walk-schedule` lets it fall."""
     langevin_momentum: float = 0.9
     """Momentum inside the walk, in [0, 1)."""
     langevin_nesterov: bool = True

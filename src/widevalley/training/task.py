@@ -24,6 +24,7 @@ class Task:
     build: Callable[[RunConfig], nn.Module]
     """A freshly initialised network, from torch's global generator."""
     feed: type[Feed] = Classification
-    """How the data are fed and evaluated: `Classification`, `Words`, `Characters`."""
+    """How the data are fed and evaluated: `Classification`, `Words`, `Characters`,
+    `CharacterWindows`."""
     prefers_bf16: bool = False
     """Whether bfloat16 autocast is the faster precision where the hardware has it."""
