@@ -85,8 +85,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
 
     Raises:
         ValueError: a setting out of its range, an optimizer that cannot step without a closure, or
-            inner and outer with different parameters. A group of inner's that names a setting of
-            ours has it so; an optimizer that has such settings itself is refused.
+            inner and outer with different parameters, an inner optimizer with settings of these
+            names. (A group of inner's may name them, to differ from the other groups.)
 
     Source: Chaudhari et al., ICLR 2017, Algorithm 1 ("Nesterov's momentum or Adam may wrap either
     loop", section 4.2).
