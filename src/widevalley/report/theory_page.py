@@ -23,10 +23,10 @@ PAC_BAYES = """\
 ## PAC-Bayes
 
 `theory.pac_bayes`, after Dziugaite and Roy, "Entropy-SGD optimizes the prior of a PAC-Bayes bound"
-(ICML 2018), whose sections the table names. Weights drawn from a law Q err with probability R, and
-on m samples with frequency r. f is the mean loss over the samples, of one sample in an interval of
-length ℓ; τ is the inverse temperature, 2/noise² of a walk; kl(q ‖ p) is the relative entropy of two
-coins; ε is here how private x is, not the noise of a walk.
+(ICML 2018); the table names its sections. Weights drawn from a distribution Q err with probability
+R, and on m samples with frequency r. f is the mean loss over the samples; the loss of one sample
+lies in an interval of length ℓ. τ is the inverse temperature, 2/noise² of a walk; kl(q ‖ p) is the
+relative entropy of two coins; ε here measures how private x is, not the noise of a walk.
 
     P = N(x, I/(τγ)),   Q(x') ∝ P(x') exp(-τ f(x')),   ln Z(x) = ln E_P exp(-τ f) = F(x, γ) + const
     with probability 1 - δ, for all Q:   kl(r ‖ R) ≤ (KL(Q ‖ P) + ln(2 √m / δ) + c) / m
@@ -34,13 +34,13 @@ coins; ε is here how private x is, not the noise of a walk.
     c = m ε²/2 + ε √(m ln(4/δ) / 2) + ln 2 where x is ε-differentially private
     ε = 2 τ ℓ / m where x is one draw from exp(ln Z), or from exp(-τ f), times a law that is fixed
 
-What is a theorem: the bound for a fixed prior (with Maurer's constant), c (the max-information of a
-private choice; the ICML paper has 2 max(ln(3/δ), m ε²) in the place of c + ln(1/δ)), and ε of an
+Proven are the bound for a fixed prior (with Maurer's constant), c (the max-information of a
+private choice; the ICML paper has 2 max(ln(3/δ), m ε²) instead of c + ln(1/δ)), and ε of an
 exact draw. KL(Q ‖ P) is bounded by Markov's inequality from independent draws of P; E_Q f in it and
-r of the Gibbs law are means over a walk. What is not: that a walk of finite length and step is an
-exact draw, so that x is as private as ε says, and that the walk's means are those of Q. The prior
-as its own posterior (KL = 0, drawn exactly) does without the second assumption; held-out samples
-and `chernoff_bound` do without both.
+r of the Gibbs distribution are means over a walk. Assumed are that a walk of finite length and step
+size is an exact draw, so that x is as private as ε says, and that the walk's means are those of Q.
+The prior as its own posterior (KL = 0, drawn exactly) does not need the second assumption; held-out
+samples and `chernoff_bound` need neither.
 [results/pac-bayes](../results/pac-bayes/table.md) has the bounds beside test errors.
 
 """
