@@ -45,7 +45,5 @@ for epoch in range(epochs):
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
 
-with optimizer.at_anchor(), torch.no_grad():
-    recompute_batch_norm(model, batches)
-    model.eval()
+with optimizer.at_anchor(), recompute_batch_norm(model, batches), torch.no_grad():
     print(f"test error {error(model):.2f} %")

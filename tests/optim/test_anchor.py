@@ -275,3 +275,13 @@ def test_a_model_saved_at_the_anchor_beside_a_state_amid_a_walk_is_told(dtype, i
     with pytest.warns(match="the parameters hold the anchor") if told else nullcontext():
         other.step()
     train(fresh, other, range(4, 12))
+
+
+def test_a_group_that_does_not_move_is_no_model_at_its_anchor(recwarn):
+    p, q = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    optimizer = EntropySGD([{"params": [p]}, {"params": [q]}], langevin_steps=5, noise=0.0)
+    for _ in range(4):
+        p.grad, q.grad = torch.ones(3), torch.zeros(3)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        optimizer.step()
+    assert not recwarn.list

@@ -1,8 +1,11 @@
 """Batch-norm statistics: right inside the block, untouched after it."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from widevalley import EntropySGD, recompute_batch_norm
 
@@ -78,12 +81,24 @@ def test_batches_in_dictionaries_weigh_by_their_samples():
     with recompute_batch_norm(model, batches, forward=forward):
         assert float(model[0].running_mean) == pytest.approx(2.0)
     with pytest.raises(ValueError, match="loader must yield tensors, or what begins with one"):
-        with recompute_batch_norm(model, [{"x": "text"}], forward=forward):
+        with recompute_batch_norm(model, [{"x": "text"}]):
             pass
 
 
+def test_a_layer_that_is_passed_twice_counts_each_pass():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(6)
+    model = nn.Sequential(norm, nn.Linear(6, 6), norm)
+    twin = copy.deepcopy(model)
+    batches = list(torch.split(data(100), 25))
+    update_bn(batches, twin)
+    with recompute_batch_norm(model, batches):
+        torch.testing.assert_close(norm.running_mean, twin[0].running_mean)
+        torch.testing.assert_close(norm.running_var, twin[0].running_var)
+
+
 def test_an_empty_loader_is_refused():
-    with pytest.raises(ValueError, match="loader must yield at least one batch"):
+    with pytest.raises(ValueError, match="loader must yield at least one sample"):
         with recompute_batch_norm(network(), []):
             pass
 

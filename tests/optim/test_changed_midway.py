@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tests.optim.optimizers import adamw_adam, build, entropy_adam, entropy_sgd, sgd_sgd
-from tests.optim.problems import backward, mlp, same, train, weights
+from tests.optim.problems import backward, close, mlp, same, train, weights
 from widevalley import EntropySGD, LocalEntropy, gradient_point
 
 BUILDS = [entropy_sgd, entropy_adam, sgd_sgd, adamw_adam]
@@ -41,6 +41,15 @@ def test_without_averaging_the_anchor_goes_to_the_walker(make, dtype):
     train(model, optimizer, range(6, 9))
     with optimizer.at_anchor():
         assert not same(before, weights(model))
+    if make is entropy_sgd:  # whose anchor goes to the mean of the walk, all of the way
+        train(model, optimizer, range(9, 11))
+        backward(model, 11)
+        for group in optimizer.param_groups:
+            group["langevin_lr"] = 0.0  # the last step stays where it is
+        walker = weights(model)
+        optimizer.step()
+        with optimizer.at_anchor():
+            assert close(weights(model), walker, 1e-6 if dtype is torch.float32 else 1e-2)
 
 
 def test_a_mean_left_in_a_checkpoint_is_not_the_walk_without_averaging():
@@ -86,6 +95,39 @@ def test_settings_that_do_not_go_together_are_refused_later_too():
         with pytest.raises(ValueError, match="noise_free_mean must be False"):
             walk(optimizer, [p], 1)
         assert torch.equal(p, before)
+
+
+def test_a_refused_setting_leaves_the_others_without_effect():
+    p, q = parameter(), parameter()
+    optimizer = EntropySGD([{"params": [p]}, {"params": [q]}], langevin_steps=5)
+    walk(optimizer, [p, q], 2)
+    mean = optimizer.state[p]["mean"].clone()
+    optimizer.param_groups[0]["averaging"] = 1.0
+    for name, value in (("averaging", 2.0), ("langevin_steps", 3)):
+        before = optimizer.param_groups[1][name]
+        optimizer.param_groups[1][name] = value
+        with pytest.raises(ValueError, match=name):
+            walk(optimizer, [p, q], 1)
+        optimizer.param_groups[1][name] = before
+        assert torch.equal(optimizer.state[p]["mean"], mean)
+    optimizer.param_groups[0]["langevin_steps"] = 3
+    with pytest.raises(ValueError, match="langevin_steps is one for all groups"):
+        walk(optimizer, [p, q], 1)
+
+
+@DTYPES
+def test_a_step_that_is_refused_because_the_anchor_is_shown_shows_it_still(dtype):
+    model = mlp(dtype=dtype)
+    point = gradient_point.Smoothing(0.05)
+    optimizer = entropy_sgd(model.parameters(), gradient_point=point)
+    train(model, optimizer, range(7))
+    optimizer.eval()
+    before = weights(model)
+    optimizer.param_groups[0]["noise"] = 0.04
+    backward(model, 7)
+    with pytest.raises(RuntimeError, match="call train"):
+        optimizer.step()
+    assert same(before, weights(model))
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -17,8 +17,7 @@ from tests.optim.optimizers import (
     sgd_sgd,
 )
 from tests.optim.problems import backward, close, identical, mlp, same, train, weights
-from widevalley import SGLD, EntropyAdam, EntropySGD
-from widevalley.optim.entropy_sgd import Conventions
+from widevalley import SGLD, Conventions, EntropyAdam, EntropySGD
 
 INFOS = {info.name: info for info in OPTIMIZERS}
 EVERY = list(INFOS)

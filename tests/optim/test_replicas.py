@@ -1,6 +1,7 @@
 """Replicas, an anchor each and a coupling to their centre: two real processes against formulas."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -234,6 +235,33 @@ def test_replicas_in_one_process_couple_themselves_by_their_losses():
         replicas.optimizers[0].automatic_coupling(0.001)
 
 
+def test_what_the_model_freezes_stays_in_every_replica():
+    model = mlp(dtype=torch.float64)
+    replicas = batched(model, range(2 * L))
+    model[0].weight.requires_grad_(False)
+    before = [o.param_groups[0]["params"][0].detach().clone() for o in replicas.optimizers]
+    batched(model, range(2 * L, 4 * L), replicas)
+    assert same(before, [o.param_groups[0]["params"][0].detach() for o in replicas.optimizers])
+
+
+def test_the_coupling_is_that_of_the_anchors_whatever_is_shown():
+    losses = torch.tensor([0.001, 0.002])
+    found = []
+    for show in (nullcontext, lambda r: r.at_centre()):
+        replicas = batched(mlp(dtype=torch.float64), range(L))
+        with show(replicas) if show is not nullcontext else nullcontext():
+            found.append(replicas.automatic_coupling(losses))
+    assert found[0] == found[1]
+
+
+def test_the_scope_of_replicas_in_one_process_is_one_for_all():
+    replicas = batched(mlp(dtype=torch.float64), range(L - 1))
+    squares = [o.metrics()["distance"] ** 2 for o in replicas.optimizers]
+    found = replicas.automatic_scope(torch.tensor([0.001, 0.002]))
+    assert found == pytest.approx(2 * 0.0015 / (sum(squares) / WORLD))
+    assert [o.param_groups[0]["gamma"] for o in replicas.optimizers] == [found] * WORLD
+
+
 def test_replicas_tell_how_their_anchors_move():
     replicas = BatchedReplicas(
         mlp(dtype=torch.float64), WORLD, lambda p, **g: entropy_sgd(p, lr=0.5, **g), Coupling()
@@ -307,6 +335,12 @@ def test_settings_are_refused_by_name():
     for given in ({"delay": 1}, {"fragments": 2}, {"compression": TopK()}):
         with pytest.raises(ValueError, match="coupling must be None with a delay, fragments"):
             Workers(None, coupling=Coupling(), **given)
+    with pytest.raises(ValueError, match="coupling must be None or a Coupling, got 0.1"):
+        Workers(None, coupling=0.1)
+    with pytest.raises(ValueError, match="growth must map the count of outer updates"):
+        Coupling(growth=lambda: 1.0)
+    with pytest.raises(ValueError, match="state_dict must be that of BatchedReplicas"):
+        BatchedReplicas(mlp(), 2, EntropySGD, Coupling()).load_state_dict({})
     with pytest.raises(ValueError, match="strength must be >= 0, got -1"):
         Coupling(-1)
     with pytest.raises(ValueError, match="growth must be > -1, or a schedule.*got -2"):

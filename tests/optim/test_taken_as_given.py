@@ -46,13 +46,56 @@ def test_inner_is_not_one_with_walks_of_its_own():
     inner = torch.optim.SGD(model.parameters(), lr=0.1)
     optimizer = LocalEntropy(inner, langevin_steps=20)
     train(model, optimizer, range(3))
-    with pytest.raises(ValueError, match="inner must be without walks: SGD has its own, or is in"):
+    with pytest.raises(ValueError, match="inner must not be in another LocalEntropy, got SGD"):
         LocalEntropy(inner, langevin_steps=5, gamma=0.5)
-    with pytest.raises(ValueError, match="inner must be without walks: EntropySGD has"):
+    with pytest.raises(ValueError, match="inner must be without walks of its own, got EntropySGD"):
         LocalEntropy(EntropySGD(model.parameters()), langevin_steps=4)
-    with pytest.raises(ValueError, match="inner must be without walks: SGLD has its own"):
+    with pytest.raises(ValueError, match="inner must be without walks of its own, got SGLD"):
         LocalEntropy(SGLD(model.parameters(), noise=0.01), langevin_steps=4)
     assert optimizer.param_groups[0]["langevin_steps"] == 20
+    with pytest.raises(ValueError, match="outer must not be in another LocalEntropy, got SGD"):
+        LocalEntropy(torch.optim.SGD(model.parameters(), lr=0.1), inner)
+
+
+def test_an_inner_optimizer_that_was_loaded_from_within_another_is_a_fresh_one():
+    model = mlp()
+    optimizer = adamw(model.parameters(), gamma=0.5)
+    train(model, optimizer, range(4))
+    inner = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    inner.load_state_dict(copy.deepcopy(optimizer.inner.state_dict()))
+    again = LocalEntropy(inner, langevin_steps=7)
+    group = again.param_groups[0]
+    assert (group["langevin_steps"], group["gamma"], group["inner_step"]) == (7, 0.0, 0)
+    assert group["lr"] == 1e-2
+    train(model, again, range(8))
+
+
+@pytest.mark.parametrize("outer", [False, True])
+def test_an_inner_optimizer_that_loads_by_itself_stays_inside(outer):
+    model = mlp()
+    plain = torch.optim.AdamW(model.parameters(), lr=5e-2)
+    train(model, plain, range(3))
+    around = torch.optim.SGD(model.parameters(), lr=0.7) if outer else None
+    inner = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = LocalEntropy(inner, around, langevin_steps=3)
+    inner.load_state_dict(copy.deepcopy(plain.state_dict()))
+    assert inner.param_groups[0]["lr"] == 5e-2
+    assert (optimizer.param_groups[0] is inner.param_groups[0]) != outer
+    assert float(next(iter(inner.state.values()))["step"]) == 3
+    if not outer:
+        optimizer.param_groups[0]["lr"] = 0.0
+        before = weights(model)
+        train(model, optimizer, range(3, 6))
+        assert same(before, weights(model))
+
+
+def test_a_refused_group_is_added_nowhere():
+    model = mlp()
+    optimizer = adamw(model[0].parameters())
+    for _ in range(2):
+        with pytest.raises(ValueError, match="langevin_steps is one for all groups"):
+            optimizer.add_param_group({"params": model[2].parameters(), "langevin_steps": 7})
+        assert len(optimizer.param_groups) == len(optimizer.inner.param_groups) == 1
 
 
 def test_a_setting_that_inner_has_too_is_no_longer_one_of_two():
@@ -72,13 +115,13 @@ def test_what_is_refused_can_be_tried_again():
     before = [set(group) for group in inner.param_groups]
     with pytest.raises(ValueError, match="noise_free_mean|averaging"):
         LocalEntropy(inner, langevin_steps=7, averaging=2.0)
-    taken = [{"params": model[0].parameters(), "gamma": -1.0}, {"params": model[2].parameters()}]
+    taken = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "gamma": -1.0}]
     groups = torch.optim.SGD(taken, lr=0.1)
     with pytest.raises(ValueError, match="gamma must be"):
         LocalEntropy(groups, langevin_steps=7)
     assert [set(group) for group in inner.param_groups] == before
-    assert "langevin_steps" not in groups.param_groups[1]
-    groups.param_groups[0]["gamma"] = 0.5
+    assert "langevin_steps" not in groups.param_groups[0]
+    groups.param_groups[1]["gamma"] = 0.5
     assert LocalEntropy(groups, langevin_steps=3).param_groups[0]["langevin_steps"] == 3
 
 
@@ -100,10 +143,12 @@ def test_conventions_may_differ_between_groups():
     assert [group["noise_free_mean"] for group in optimizer.param_groups] == [False, True]
 
 
-@pytest.mark.parametrize("given", [None, {"noise_free_mean": True}, Conventions])
+@pytest.mark.parametrize("given", [None, {"noise_free_mean": True}, Conventions, readout.EMA(0.9)])
 def test_conventions_are_conventions(given):
     with pytest.raises(ValueError, match=r"conventions must be a widevalley\.Conventions, got"):
         EntropySGD(mlp().parameters(), conventions=given)
+    with pytest.raises(ValueError, match=r"conventions must be a widevalley\.Conventions, got"):
+        EntropySGD([{"params": mlp().parameters(), "conventions": given}])
 
 
 @pytest.mark.parametrize(
@@ -175,6 +220,7 @@ def test_complex_numbers_are_smoothed_by_the_size_of_the_whole():
     whole = displaced(one)
     pairs = displaced(torch.complex(one, torch.zeros_like(one)))
     assert float(whole.std()) == pytest.approx(0.5, rel=0.1)
+    assert int((torch.view_as_real(pairs) != 0).sum()) == 2 * 4096
     # Of as many numbers again the root mean square is smaller by the root of 2.
     assert float(torch.view_as_real(pairs).std()) == pytest.approx(0.5 / 2**0.5, rel=0.1)
 

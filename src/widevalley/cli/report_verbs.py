@@ -145,7 +145,8 @@ class Claims(Verb):
         """Test the paper's claims by the runs of a results folder."""
         if not self.folder.is_dir():
             raise FileNotFoundError(f"{self.folder}: no such folder")
-        if not any(self.folder.glob("[ps]*/**/config.json")):
+        kinds = (self.folder / "paper", self.folder / "studies")
+        if not any(any(kind.rglob("config.json")) for kind in kinds):
             raise ValueError(f"{self.folder}: no run of the paper's networks in paper or studies")
         file = self.folder / "claims.md"
         for title, verdict in write_claims(self.folder, file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import torch
@@ -32,7 +33,7 @@ def in_characters(words: Corpus, symbols: tuple[str, ...]) -> Corpus:
 
     def characters(tokens: Tensor) -> Tensor:
         text = " ".join(words.symbols[word] for word in tokens.tolist())
-        text = text.replace(" <eos> ", "\n").replace(" <eos>", "\n")
+        text = re.sub(r" ?<eos> ?", "\n", text)
         return torch.tensor([numbers[one] for one in text if one in numbers])
 
     return Corpus(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from widevalley.optim import EntropyAdam, EntropySGD
 from widevalley.optim._checkpoint import State
+from widevalley.optim._measures import Point
 from widevalley.optim._noise import WORD, indices, step_key, word
 from widevalley.optim._tensors import SMALL, element_index, local_real_view
 from widevalley.optim._validation import Group, check, switch
@@ -43,6 +44,36 @@ class _CompactState(LangevinWalk):
         check("offload_anchor", offload_anchor, *switch())
         self._narrow, self._offload = state_dtype is not None, offload_anchor
         super().__init__(*args, **settings)
+
+    def _settings_changed(self, group: Group) -> None:
+        self._check_plain(group)
+        super()._settings_changed(group)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group; one parameter at a time is whole, which these are not made for."""
+        self._check_plain(self.defaults | param_group)
+        super().add_param_group(param_group)
+
+    def _check_plain(self, group: Group) -> None:
+        for name in ("readout", "gradient_point"):
+            if group[name] is not None:
+                raise ValueError(f"{name} must be None beside compact state, got {group[name]!r}")
+        if self.workers is not None:
+            raise ValueError("process_group must be None beside compact state")
+
+    def metrics(self) -> dict[str, float]:
+        """As `EntropySGD.metrics`, without gain and cosine."""
+        found = super().metrics()
+        self._succession = None
+        return found
+
+    def _square(self, point: Point) -> float:
+        total = 0.0
+        for group in self.param_groups:
+            for p, _ in self._walked(group):
+                with self._whole(p, group, writes=False):
+                    total += super()._square_of([(p, self.state[p])], point)
+        return total
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_narrow": self._narrow, "_offload": self._offload}

@@ -145,7 +145,7 @@ class GraphedStep:
     step is given lies in the device's memory and is written anew before each. Inputs of another
     shape, as the last batch of an epoch, take an ordinary step. After a change of what a step
     consists of (a group's lr becomes or leaves 0, noise or momentum appears, a state is loaded) it
-    is captured anew.
+    is captured anew. With a gradient point every step is an ordinary one.
 
     CUDA graphs ask for their own: nothing in ``compute`` may wait for the device or branch on what
     is there, and parameters stay where they are in memory.
@@ -185,7 +185,8 @@ class GraphedStep:
         """
         if self._captured and not self._still(self._captured):
             self._restart()
-        if self._graph is None:
+        displaced = any(g["gradient_point"] is not None for g in self._optimizer.param_groups)
+        if self._graph is None or displaced:
             return self._ordinary(inputs)
         if self._rehearsed < REHEARSALS:
             self._rehearsed += 1

@@ -48,6 +48,9 @@ class AnchoredOptimizer(Measured):
     def _step(self, moving: list[Group]) -> None:
         if moving[0]["at_anchor"]:
             raise RuntimeError("the parameters hold the anchor: call train() before step()")
+        if self._loaded:
+            warn_where_modes_differ(self.param_groups, self.state)
+            self._loaded = False
         displaced = "_displacement" in self.__dict__
         for group in moving:
             displaced = displaced or group["gradient_point"] is not None
@@ -58,7 +61,6 @@ class AnchoredOptimizer(Measured):
         self._walk(moving)
         first = self.param_groups[0]
         inner, steps = first["inner_step"] + 1, first["langevin_steps"]
-        self._loaded = False
         if self.workers is not None:
             self._meet(moving, min(inner, steps))
         elif inner >= steps:  # above where steps have become fewer
@@ -176,8 +178,7 @@ class AnchoredOptimizer(Measured):
         super()._restore(saved)
         self._loaded = True
 
-    def _settings_changed(self, group: Group) -> None:
-        """Make what a rule keeps that was turned on later; do without what was turned off."""
+    def _check_change(self, group: Group) -> None:
         if getattr(group["gradient_point"], "needs_momentum", False) and not self._has_momentum(
             group
         ):
@@ -185,11 +186,15 @@ class AnchoredOptimizer(Measured):
                 "gradient_point needs the momentum of the walk, langevin_momentum > 0 or an inner "
                 f"optimizer that keeps one, got {group['gradient_point']!r}"
             )
-        states = [(p, self._state_of(p, group)) for p in group["params"] if p in self.state]
-        if self._loaded:
-            warn_where_modes_differ(group, states)
-        if any(state["displaced"] >= 0 for _, state in states):
-            self._displaced().check(group)
+        states = [self.state[p] for p in group["params"] if self.state.get(p)]
+        if any(state["displaced"] >= 0 for state in states):
+            self._displaced().check(group, states)
+
+    def _settings_changed(self, group: Group) -> None:
+        """Make what a rule keeps that was turned on later; do without what was turned off."""
+        for p in group["params"]:
+            if p in self.state:
+                self._state_of(p, group)
 
     @abstractmethod
     def _has_momentum(self, group: Group) -> bool:

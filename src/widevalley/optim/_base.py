@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from operator import is_
 from typing import Any, overload
 
@@ -12,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from widevalley.optim._checkpoint import RestoredOptimizer, State
+from widevalley.optim._conventions import Conventions
 from widevalley.optim._repeated_noise import all_under_zero, backward, check_parts
 from widevalley.optim._tensors import check_parameter, first_elements
 from widevalley.optim._validation import (
@@ -71,22 +71,10 @@ class CheckedOptimizer(RestoredOptimizer):
 
     def _moving(self) -> list[Group]:
         """The groups whose lr is not 0; raises where a step cannot be taken."""
-        moving, checked = [], self.__dict__.setdefault("_checked", {})
+        self._take_changes()
+        moving, task = [], torch._C._current_graph_task_id()
         for g, group in enumerate(self.param_groups):
-            known = checked.setdefault(g, {})
-            changed = {}
-            for name, value in group.items():
-                if name in self._own and (name not in known or value is not known[name]):
-                    check_setting(name, value)
-                    changed[name] = value
-            if changed:
-                if not RATES.issuperset(changed):  # which schedulers change all the time
-                    check_together(group)
-                    self._check_shared(group)
-                    self._settings_changed(group)
-                    check_parts(group)
-                known.update(changed)  # they have passed
-            if (task := torch._C._current_graph_task_id()) != -1:
+            if task != -1:
                 backward.check(task, self, group)
             if float(group["lr"]) != 0:
                 moving.append(group)
@@ -98,6 +86,32 @@ class CheckedOptimizer(RestoredOptimizer):
                     )
         return moving
 
+    def _take_changes(self) -> None:
+        """Let settings that have changed take effect, when all of them have been checked."""
+        checked, news = self.__dict__.setdefault("_checked", {}), []
+        for g, group in enumerate(self.param_groups):
+            known, changed = checked.setdefault(g, {}), {}
+            for name, value in group.items():
+                if name in self._own and (name not in known or value is not known[name]):
+                    check_setting(name, value)
+                    changed[name] = value
+            if changed:
+                news.append((group, known, changed))
+        if not news:
+            return
+        # Rates are what schedulers change all the time.
+        others = [group for group, _, changed in news if not RATES.issuperset(changed)]
+        for group in self.param_groups if others else ():
+            self._check_shared(group)
+        for group in others:
+            check_together(group)
+            check_parts(group)
+            self._check_change(group)
+        for group in others:
+            self._settings_changed(group)
+        for _, known, changed in news:
+            known.update(changed)
+
     def _check_shared(self, group: Group) -> None:
         """Raise ValueError where a setting that all groups share differs from the first's."""
         first = self.param_groups[0]
@@ -106,6 +120,9 @@ class CheckedOptimizer(RestoredOptimizer):
                 raise ValueError(
                     f"{name} is one for all groups, {first[name]!r}, got {group[name]!r}"
                 )
+
+    def _check_change(self, group: Group) -> None:
+        """Raise ValueError where a group cannot go on with the settings that it has now."""
 
     def _settings_changed(self, group: Group) -> None:
         """A group's settings are others than at the last step."""
@@ -168,7 +185,7 @@ def lay_open(settings: Group) -> None:
     if "conventions" not in settings:
         return
     conventions = settings.pop("conventions")
-    if not is_dataclass(conventions) or isinstance(conventions, type):
+    if not isinstance(conventions, Conventions):
         raise ValueError(f"conventions must be a widevalley.Conventions, got {conventions!r}")
     settings.update(vars(conventions))
 

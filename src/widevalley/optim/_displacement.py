@@ -104,9 +104,9 @@ class Displacement:
             for part in self._side_by_side(group, members):
                 part.add(self._point(group), group, count)
 
-    def check(self, group: Group) -> None:
+    def check(self, group: Group, states: list[State]) -> None:
         """Raise ValueError where parameters of the group are displaced and nothing says how."""
-        for _, state in self._walking(group):
+        for state in states:
             if state["displaced"] >= 0 and self._known_walker(state) is None:
                 self._point(group)
 

@@ -21,7 +21,7 @@ the walker, and while it holds the average, the slot "average" the anchor (where
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -66,20 +66,20 @@ class Shown(CheckedOptimizer):
 
         Evaluate and save the model here.
         """
-        with self._shown(average=False):
+        with self._holding(anchor=True):
             yield
 
     @contextmanager
     def at_average(self) -> Iterator[None]:
         """Hold the read-out inside the block, the anchor where there is none; see `at_anchor`."""
-        with self._shown(average=True):
+        with self._holding(anchor=True, average=True):
             yield
 
     @contextmanager
-    def _shown(self, *, average: bool) -> Iterator[None]:
+    def _holding(self, *, anchor: bool, average: bool = False) -> Iterator[None]:
         first = self.param_groups[0]
         before = {"anchor": first["at_anchor"], "average": first["at_average"]}
-        self._show(anchor=True, average=average)
+        self._show(anchor=anchor, average=average)
         try:
             yield
         finally:
@@ -216,17 +216,16 @@ def show_exactly(p: Tensor, state: State) -> None:
         state["anchor"] = walker
 
 
-def warn_where_modes_differ(group: Group, states: list[tuple[Tensor, State]]) -> None:
+def warn_where_modes_differ(groups: list[Group], states: Mapping[Tensor, State]) -> None:
     """Warn where a state amid a walk was loaded beside a model that was saved at the anchor."""
-    walked = [(p, s) for p, s in states if s["active"] and "walker" not in s]
-    if not walked or group["at_anchor"]:
-        return
-    shown = ((local_real_view(p), local_real_view(s["anchor"])) for p, s in walked)
-    if all(torch.equal(*pair) for pair in shown):
+    params = [p for group in groups for p in group["params"] if states.get(p, {}).get("active")]
+    pairs = [(p, states[p]["anchor"]) for p in params if "walker" not in states[p]]
+    shown = ((local_real_view(p), local_real_view(x).to(p.device)) for p, x in pairs)
+    if pairs and all(torch.equal(*pair) for pair in shown):
         warnings.warn(
             "the parameters hold the anchor, but the optimizer's state was saved amid a walk: save "
             "model and optimizer both inside at_anchor(), or both outside",
-            stacklevel=5,
+            stacklevel=2,
         )
 
 

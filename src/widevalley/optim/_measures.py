@@ -54,14 +54,22 @@ class Measured(Shown):
         2021.
         """
         check("loss", loss, *positive())
+        square = self._walked_square()
+        if self.workers is not None:
+            device = self.param_groups[0]["params"][0].device
+            loss, square = self.workers.mean_numbers([float(loss), square], device)
+        return self._set_scope(float(loss), square)
+
+    def _walked_square(self) -> float:
+        """|x' - x|² of the walk in progress."""
         square = 0.0 if self.param_groups[0]["at_anchor"] else self._square(walker_of)
         if not square:
             raise ValueError("automatic_scope must be called amid a walk, when x' is not at x")
         check("|x' - x|²", square, *positive())
-        if self.workers is not None:
-            device = self.param_groups[0]["params"][0].device
-            loss, square = self.workers.mean_numbers([float(loss), square], device)
-        gamma = 2 * float(loss) / square
+        return square
+
+    def _set_scope(self, loss: float, square: float) -> float:
+        gamma = 2 * loss / square
         for group in self.param_groups:
             group["gamma"] = gamma
         return gamma
@@ -83,23 +91,24 @@ class Measured(Shown):
         if self._succession is None:
             self._succession = Succession()
         first = self.param_groups[0]
-        before = {"anchor": first["at_anchor"], "average": first["at_average"]}
-        self.train()
-        found = {
-            "scope": self.scope(),
-            "temperature": float(first["noise"]) ** 2 / 2,
-            "distance": math.sqrt(self._square(walker_of)),
-            "pseudo_gradient": math.sqrt(self._square(mean_of)),
-            "outer_step": float(first["outer_step"]),
-        }
-        self._show(**before)
+        with self._holding(anchor=False):
+            found = {
+                "scope": self.scope(),
+                "temperature": float(first["noise"]) ** 2 / 2,
+                "distance": math.sqrt(self._square(walker_of)),
+                "pseudo_gradient": math.sqrt(self._square(mean_of)),
+                "outer_step": float(first["outer_step"]),
+            }
         return found | self._succession.numbers()
 
     def _square(self, point: Point) -> float:
         """The squared distance of a point of the walks from x."""
         with self._displaced().taken_off(self.param_groups):
             walked = [pair for group in self.param_groups for pair in self._walked(group)]
-            return float(sum(_product(far, far) for far in _from_anchors(walked, point).values()))
+            return self._square_of(walked, point)
+
+    def _square_of(self, walked: Pairs, point: Point) -> float:
+        return float(sum(_product(far, far) for far in _from_anchors(walked, point).values()))
 
 
 class Succession:

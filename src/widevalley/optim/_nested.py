@@ -4,6 +4,7 @@ The groups of one of them, the holder, are ours, the very same dictionaries; the
 keep of a parameter stands inside of ours, where checkpoints, distributed ones too, look for it.
 """
 
+import weakref
 from collections.abc import Mapping
 from copy import deepcopy
 from inspect import Parameter, signature
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import StateDict
 
-from widevalley.optim._base import listed, parameters_of
+from widevalley.optim._base import CheckedOptimizer, listed, parameters_of
 from widevalley.optim._checkpoint import State
 from widevalley.optim._validation import Group, check_group
 from widevalley.optim.workers._replicas import Replicas
@@ -28,11 +29,17 @@ class NestedOptimizers(Replicas):
         *("inner", "inner_begun", "outer", "outer_begun"),
     )
 
+    _restoring = False
+
     def __init__(self, inner: Optimizer, outer: Optimizer | None, own: Group) -> None:
         self.inner, self.outer = inner, outer
         self._fresh: Mapping[Tensor, State] = {}
         self._counts: Group = {}
         groups = self._holder().param_groups
+        for group in groups:
+            if "inner_step" in group:  # loaded from one that was in a LocalEntropy
+                for name in (*own, *self._clock):
+                    group.pop(name, None)
         if own["reset_inner"] or any(group.get("reset_inner") for group in groups):
             # of the few optimizers that make their state when they are made, or count in groups
             self._fresh = {p: deepcopy(inner.state[p]) for p in inner.state}
@@ -45,6 +52,10 @@ class NestedOptimizers(Replicas):
                 group.clear()
                 group.update(entries)
             raise
+        for _, optimizer in self._both():
+            vars(optimizer)["_around"] = weakref.ref(self)
+            # Loaded by itself it has new groups, which are to be ours again.
+            optimizer.register_load_state_dict_post_hook(_shares_its_groups)
         self.defaults = {**self._holder().defaults, **self.defaults}  # what schedulers ask for
 
     def _renew_inner(self, p: Tensor, state: State) -> None:
@@ -65,6 +76,7 @@ class NestedOptimizers(Replicas):
             inner = {**param_group.pop("inner", {}), "params": list(param_group["params"])}
             own = {**self.defaults, **param_group}
             check_group({name: own[name] for name in self._own})
+            self._check_shared(own)
             check_group({name: inner[name] for name in inner if name == "lr"})
             holder.add_param_group(param_group)
             if self.outer is not None:
@@ -145,7 +157,11 @@ class NestedOptimizers(Replicas):
                 {**group, "params": [numbers[p] for p in own["params"]]}
                 for group, own in zip(groups, optimizer.param_groups, strict=True)
             ]
-            optimizer.load_state_dict({"state": theirs, "param_groups": packed})
+            self._restoring = True
+            try:
+                optimizer.load_state_dict({"state": theirs, "param_groups": packed})
+            finally:
+                self._restoring = False
             for p, i in numbers.items():
                 if i in theirs and states[p]["anchor"].dtype == p.dtype:
                     _take(optimizer.state[p], theirs[i])
@@ -192,6 +208,16 @@ class NestedOptimizers(Replicas):
     def __getstate__(self) -> dict[str, Any]:
         own = {name: self.__dict__[name] for name in ("inner", "outer", "_fresh", "_counts")}
         return {**super().__getstate__(), **own}
+
+
+def _shares_its_groups(optimizer: Optimizer) -> None:
+    """Take over what an inner optimizer has loaded by itself into the groups that are ours, too."""
+    around = vars(optimizer)["_around"]()
+    if around is None or around._restoring or optimizer is not around._holder():
+        return
+    for ours, loaded in zip(around.param_groups, optimizer.param_groups, strict=True):
+        ours.update({k: v for k, v in loaded.items() if k in optimizer.defaults})
+    optimizer.param_groups = list(around.param_groups)
 
 
 def after_a_step(optimizer: Optimizer) -> Optimizer:
@@ -246,16 +272,16 @@ def check_optimizers(inner: Optimizer, outer: Optimizer | None, own: Group) -> N
             raise ValueError(f"{name} must be a torch optimizer, got {optimizer!r}")
         if _needs_a_closure(optimizer):
             raise ValueError(f"{name} must step without a closure, got {type(optimizer).__name__}")
-        if "inner_step" in optimizer.param_groups[0]:
-            raise ValueError(
-                f"{name} must be without walks: {type(optimizer).__name__} has its own, or is in "
-                "a LocalEntropy already"
-            )
+        kind = type(optimizer).__name__
+        if isinstance(optimizer, CheckedOptimizer):
+            raise ValueError(f"{name} must be without walks of its own, got {kind}")
+        around = vars(optimizer).get("_around", lambda: None)
+        if around() is not None:
+            raise ValueError(f"{name} must not be in another LocalEntropy, got {kind} that is")
         theirs = sorted(own.keys() & optimizer.defaults.keys())
         if theirs and optimizer is (outer or inner):  # whose groups are ours
             raise ValueError(
-                f"{name} must not have settings that are ours, got {', '.join(theirs)} of "
-                f"{type(optimizer).__name__}"
+                f"{name} must not have settings that are ours, got {', '.join(theirs)} of {kind}"
             )
     if outer is not None and (inner is outer or _by_group(inner) != _by_group(outer)):
         raise ValueError("inner and outer must be two optimizers over the same parameters")

@@ -71,7 +71,8 @@ def _check_betas(name: str, betas: Any) -> None:
         check(f"{name}[{i}]", beta, *below_one())
 
 
-def _check_growth(name: str, growth: Any) -> None:
+def check_growth(name: str, growth: Any) -> None:
+    """Raise ValueError for what is neither a rate nor a schedule of the scope."""
     if not callable(growth):
         check(name, growth, lambda r: r > -1, "> -1, or a schedule (t -> factor)")
         return
@@ -127,7 +128,7 @@ RULES: Mapping[str, Rule] = {
 CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "betas": _check_betas,
     "langevin_betas": _check_betas,
-    "gamma_growth": _check_growth,
+    "gamma_growth": check_growth,
     "readout": _check_readout,
     "gradient_point": _check_point,
     "fused": _check_fused,

@@ -28,9 +28,8 @@ def recompute_batch_norm(
 
     Args:
         model: a module; without batch norm that keeps statistics the loader is not read.
-        loader: batches; a batch is a tensor, or a tuple, list or dict whose first entry is one. Its
-            length is the number of samples.
-        forward: called with each batch instead of ``model(inputs)``.
+        loader: batches; a batch is a tensor, or a tuple, list or dict whose first entry is one.
+        forward: called with each batch, whatever it is, instead of ``model(inputs)``.
 
     Raises:
         ValueError: the loader is empty, or a batch begins with no tensor.
@@ -62,21 +61,28 @@ def _estimate(
     forward: Callable[[Any], object] | None,
 ) -> None:
     device = layers[0].running_mean.device  # type: ignore[union-attr]
-    seen = 0
-    for layer in layers:
-        layer.train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for batch in loader:
-            inputs = _first_tensor(batch)
-            seen += len(inputs)
-            for layer in layers:
-                layer.momentum = len(inputs) / seen
-            if forward is None:
-                model(inputs.to(device))
-            else:
-                forward(batch)
-    if not seen:
-        raise ValueError("loader must yield at least one batch, got none")
+    seen = dict.fromkeys(layers, 0)
+
+    def weigh(layer: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+        """Each time that a layer is passed counts by its samples."""
+        seen[layer] += len(inputs[0])
+        layer.momentum = len(inputs[0]) / max(seen[layer], 1)
+
+    hooks = [layer.register_forward_pre_hook(weigh) for layer in layers]
+    try:
+        for layer in layers:
+            layer.train()
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for batch in loader:
+                if forward is None:
+                    model(_first_tensor(batch).to(device))
+                else:
+                    forward(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not any(seen.values()):
+        raise ValueError("loader must yield at least one sample, got none")
     model.eval()
 
 

@@ -9,10 +9,10 @@ from widevalley.optim._algorithm import MOMENTS, adam_step_, pseudo_gradient_
 from widevalley.optim._anchored import scope
 from widevalley.optim._base import own_arguments
 from widevalley.optim._checkpoint import State
+from widevalley.optim._conventions import PAPER, Conventions
 from widevalley.optim._tensors import local_real_view
 from widevalley.optim._validation import Group
 from widevalley.optim._walk import LangevinWalk
-from widevalley.optim.entropy_sgd import PAPER, Conventions
 from widevalley.optim.gradient_point import GradientPoint
 from widevalley.optim.readout import ReadOut
 from widevalley.optim.scoping import Schedule

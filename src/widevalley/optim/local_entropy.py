@@ -69,7 +69,8 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
     or what inner makes of it: keep those float32.
 
     Args:
-        inner: an optimizer; do not step it yourself.
+        inner: an optimizer; do not step it yourself. A group of it may name settings of ours, to
+            differ from the other groups in them.
         outer: None, or another one over the same parameters.
         outer_lr, outer_momentum, outer_nesterov: of the anchor's step where there is no ``outer``.
         langevin_steps, gamma, gamma_growth, noise, noise_law, averaging, readout, gradient_point,
@@ -81,12 +82,12 @@ class LocalEntropy(LangevinStep, NestedOptimizers):
             moment: eta' becomes eta' G. Without momentum in inner and with slow v the walk then
             samples exp(-(2 / noise²)(f + gamma/2 |x' - x|²)), as SGD's does (Li et al., AAAI 2016,
             pSGLD). It goes line by line.
-        reset_inner: start every walk with a fresh state of inner's.
+        reset_inner: start every walk with a fresh state of inner's; given at construction.
 
     Raises:
         ValueError: a setting out of its range, an optimizer that cannot step without a closure, or
             inner and outer with different parameters, an inner optimizer with settings of these
-            names. (A group of inner's may name them, to differ from the other groups.)
+            names.
 
     Source: Chaudhari et al., ICLR 2017, Algorithm 1 ("Nesterov's momentum or Adam may wrap either
     loop", section 4.2).

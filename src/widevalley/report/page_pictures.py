@@ -81,8 +81,8 @@ def _slice(file: Path) -> Picture:
 
 
 def _plane(found: Slice) -> Picture:
-    highest = found.loss[np.isfinite(found.loss)].max(initial=1.0)
-    loss = np.log10(np.clip(found.loss.T, highest * SMALLEST, None))
+    highest = found.loss[np.isfinite(found.loss)].max(initial=0.0)
+    loss = np.log10(np.clip(found.loss.T, highest * SMALLEST or 1.0, None))
     lengths = found.lengths or (1.0, 1.0)
     ends = np.array([np.multiply(at, lengths) for at in found.marks.values()]).reshape(-1, 2)
     plane = {

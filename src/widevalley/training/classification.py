@@ -64,7 +64,8 @@ class Classification(Feed):
         # Every k-th sample: the first ones may be alike.
         inputs, _ = self.splits["train_set"]
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
-        return recompute_batch_norm(model, torch.split(spread, CHUNK))
+        # Evenly, for of one sample alone there is no variance.
+        return recompute_batch_norm(model, spread.tensor_split(-(-len(spread) // CHUNK)))
 
     def training_batches(
         self, model: nn.Module, samples: int, chunk: int

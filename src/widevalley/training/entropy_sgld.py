@@ -46,6 +46,8 @@ class EntropySGLDSettings(Settings):
         """Make a LocalEntropy whose noise, in walks and of anchors, is keyed by `seed`."""
         if not self.gamma > 0:
             raise ValueError(f"gamma={self.gamma}: must be above 0")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay={self.weight_decay}: must be at least 0")
         return LocalEntropy(
             SGD(model.parameters(), lr=self.langevin_lr),
             LangevinAnchor(

@@ -26,6 +26,9 @@ from widevalley.training.workers import Workers
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+DROPOUT = 1
+"""Sets these seeds apart from those of an epoch's order."""
+
 
 class Loop:
     """The moving parts of one run: network, optimizer, data, and how far it has come.
@@ -112,7 +115,7 @@ class Loop:
         """Put the gradient of batch `k` into the parameters; returns its loss."""
         together = self.workers.count > 1
         if together:  # else dropout would be the same everywhere
-            torch.manual_seed(key_of(self.config.seed, self.workers.rank, self.gradients))
+            torch.manual_seed(key_of(self.config.seed, self.workers.rank, self.gradients, DROPOUT))
         self.optimizer.zero_grad()
         with self.fabric.autocast():
             loss, self.carried = self.feed.loss(self.model, k, initial)
@@ -167,6 +170,13 @@ class Loop:
         if self.fabric.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.fabric.device)
         return state
+
+    def own_part(self, state: dict[str, Any]) -> dict[str, Any]:
+        """What of a state is this worker's own: all of it, or where gradients are shared a part."""
+        if self.config.sync == "walk":
+            return state
+        own = ("carried", "loss_sum", "loss_steps", "rng", "cuda_rng")
+        return {name: state[name] for name in own if name in state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken, bit for bit."""

@@ -110,8 +110,8 @@ class _Run:
         state = self.workers.own(folder.resume())
         if state:
             _load(self.loop, folder, state)
-        steps = round(config.evaluate_every * self.loop.batches / self.loop.per_step)
-        self.evaluate_every = max(1, steps) * self.loop.per_step
+        batches = min(config.evaluate_every * self.loop.batches, self.loop.total)
+        self.evaluate_every = max(1, round(batches / self.loop.per_step)) * self.loop.per_step
         self.last_finite = self.loop.gradients
         """Gradients after which loss and weights were last seen to be finite."""
         self.started = time.monotonic() - (state["seconds"] if state else 0.0)
@@ -182,8 +182,8 @@ class _Run:
         self.last_finite = self.loop.gradients
         state: dict[str, Any] = self.loop.state_dict()
         state["seconds"] = time.monotonic() - self.started
-        if self.workers.count > 1 and self.config.sync == "walk":
-            state = self.workers.gathered(state)
+        if self.workers.count > 1:
+            state = self.workers.gathered(state, self.loop.own_part(state))
         self.folder.save_checkpoint(state)
 
     def diverged(self) -> Diverged:

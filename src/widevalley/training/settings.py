@@ -67,6 +67,8 @@ class WalkSettings(Settings):
 
     def gradient_point(self) -> gradient_point.GradientPoint | None:
         """Where the gradient is taken; None at the walker."""
+        if self.rounding and self.smoothing:
+            raise ValueError(f"smoothing={self.smoothing}: must be 0 where weights are rounded")
         if self.rounding:
             return gradient_point.Rounding(self.rounding, start=self.rounding_start)
         if self.smoothing:

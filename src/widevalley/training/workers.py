@@ -104,18 +104,17 @@ class Workers:
         value: T = said[0][0]
         return value
 
-    def gathered(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The first worker's state with those of the others in it; on the others their own."""
-        states: list[Any] | None = [None] * self.count if self.rank == 0 else None
-        dist.gather_object(state, states)
-        return state | {"others": states[1:]} if states else state
+    def gathered(self, state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+        """The first worker's state with what the others have of their `own` in it."""
+        parts: list[Any] | None = [None] * self.count if self.rank == 0 else None
+        dist.gather_object(own, parts)
+        return state | {"others": parts[1:]} if parts else state
 
     def own(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
         """Each worker's part of what was gathered; the first's, where there were fewer."""
         if self.count == 1:
-            return state
-        parts = [state, *(state or {}).pop("others", [])]
-        parts = [parts[k] if k < len(parts) else state for k in range(self.count)]
+            return respread(state, 1)[0] if state else None
+        parts = respread(state, self.count) if state else [None] * self.count
         mine: list[Any] = [None]
         dist.scatter_object_list(mine, parts if self.rank == 0 else None)
         part: dict[str, Any] | None = mine[0]
@@ -145,6 +144,28 @@ class Workers:
         parts = torch.split(flat.div_(self.count), [g.numel() for g in gradients])
         for g, part in zip(gradients, parts, strict=True):
             g.copy_(part.view_as(g))
+
+
+def respread(state: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """A checkpoint of any number of workers as the states of `count`.
+
+    What is carried from batch to batch has a column for each of a batch, every n-th a worker's.
+    """
+    states = [state, *(state | part for part in state.pop("others", []))]
+    there = len(states)
+    if there == count:
+        return states
+    carried = []
+    for parts in zip(*(each.get("carried", ()) for each in states), strict=True):
+        whole = torch.cat(parts, 1)
+        for k, part in enumerate(parts):
+            whole[:, k::there] = part
+        carried.append(whole)
+    more = states + [state] * max(0, count - there)
+    return [
+        more[k] | {"carried": tuple(whole[:, k::count].contiguous() for whole in carried)}
+        for k in range(count)
+    ]
 
 
 class Unwritten(RunFolder):

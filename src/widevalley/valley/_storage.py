@@ -21,7 +21,7 @@ T = TypeVar("T")
 def write_arrays(file: Path, plain: dict[str, Any], **arrays: np.ndarray) -> None:
     """Write arrays and plain values; nothing needs executing to read them."""
     every: dict[str, Any] = {PLAIN_VALUES: np.array(json.dumps(plain)), **arrays}
-    with atomic_write(file) as out:
+    with atomic_write(Path(file)) as out:
         np.savez_compressed(out, **every)
 
 

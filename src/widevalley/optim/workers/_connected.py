@@ -133,7 +133,7 @@ class ConnectedOptimizer(AnchoredOptimizer):
     # --- state ------------------------------------------------------------------------------
 
     def _slots(self, group: Group) -> tuple[str, ...]:
-        centre = () if self._coupling is None else ("average",)
+        centre = ("average",) if "coupling" in group else ()  # also where all of it was loaded
         return (*super()._slots(group), *centre)
 
     def _state_of(self, p: Tensor, group: Group) -> State:
@@ -175,6 +175,8 @@ class ConnectedOptimizer(AnchoredOptimizer):
     def _check_whose(self, loaded: StateDict) -> None:
         """Raise ValueError for what only the worker that saved it can go on from."""
         here, saved = self.param_groups[0], loaded["param_groups"][0]
+        if saved.get("workers", 1) == 1:
+            return  # of one alone, whose walk all go on from
         whose = tuple(saved.get(name, here[name]) for name in ("worker", "workers"))
         if whose == (here["worker"], here["workers"]):
             return

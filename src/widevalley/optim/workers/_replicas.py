@@ -68,6 +68,10 @@ class Replicas(LocalWalks):
 
     def _distance_from_centre(self) -> float:
         """|x - c|²."""
+        with self._holding(anchor=False):
+            return self._far_from_centre()
+
+    def _far_from_centre(self) -> float:
         self._arrive(0)
         pairs = [(p, s) for p, s in self.state.items() if s["initialized"] and p.requires_grad]
         for p, _ in pairs:

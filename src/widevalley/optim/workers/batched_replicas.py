@@ -91,11 +91,25 @@ class BatchedReplicas:
         batched = vmap(grad_and_value(of_one), randomness="different")
         gradients, losses = batched(moving, fixed, inputs, *others)
         for i, (parts, optimizer) in enumerate(zip(self._replicas, self.optimizers, strict=True)):
-            for name, gradient in gradients.items():
-                parts[name].grad = gradient[i]
+            for name, p in parts.items():
+                p.requires_grad_(name in wanted)  # what the model has frozen is so everywhere
+                p.grad = gradients[name][i] if name in wanted else None
             optimizer.step()
         result: Tensor = losses
         return result.detach()
+
+    @torch.no_grad()
+    def automatic_scope(self, losses: Tensor) -> float:
+        """Set the scope of all replicas from what `step` returned, amid the first walk; return it.
+
+        See `automatic_scope` of the optimizers, which is of many processes.
+        """
+        for loss in losses.tolist():
+            check("loss", loss, *positive())
+        squares = [optimizer._walked_square() for optimizer in self.optimizers]
+        loss, square = float(losses.mean()), sum(squares) / len(squares)
+        (gamma,) = {optimizer._set_scope(loss, square) for optimizer in self.optimizers}
+        return gamma
 
     @torch.no_grad()
     def automatic_coupling(self, losses: Tensor) -> float:
@@ -132,6 +146,8 @@ class BatchedReplicas:
         Raises:
             ValueError: it is of another number of replicas or another model.
         """
+        if not {"replicas", "optimizers"} <= state_dict.keys():
+            raise ValueError("state_dict must be that of BatchedReplicas")
         ours, theirs = self._params | self._buffers, state_dict["replicas"]
         shapes = ({k: tuple(t.shape) for k, t in tensors.items()} for tensors in (ours, theirs))
         if next(shapes) != next(shapes):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from widevalley.optim._validation import at_least, check, positive, whole
+from widevalley.optim._validation import at_least, check, check_growth, positive, whole
 from widevalley.optim.scoping import Exponential, Schedule
 
 if TYPE_CHECKING:  # there are builds of torch without
@@ -133,8 +133,7 @@ class Coupling:
 
     def __post_init__(self) -> None:
         check("strength", self.strength, *at_least(0))
-        if not callable(self.growth):
-            check("growth", self.growth, lambda r: r > -1, "> -1, or a schedule (t -> factor)")
+        check_growth("growth", self.growth)
 
     def factor(self, t: int) -> float:
         """growth(t), 0 at the first walk."""
@@ -182,6 +181,9 @@ class Workers:
         if compression is not None and not isinstance(compression, Compression):
             text = "None, BFloat16(), EightBits() or TopK()"
             raise ValueError(f"compression must be {text}, got {compression!r}")
+        coupling: object = self.coupling
+        if coupling is not None and not isinstance(coupling, Coupling):
+            raise ValueError(f"coupling must be None or a Coupling, got {coupling!r}")
         if self.coupling is not None and (self.delay or self.fragments > 1 or self.compression):
             raise ValueError(
                 "coupling must be None with a delay, fragments or a compression: the centre of "
