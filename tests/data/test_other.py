@@ -25,3 +25,10 @@ def test_words_become_characters_that_the_alphabet_has():
     assert "".join(alphabet[k] for k in found.train.tolist()) == "the cat sat\nthe unk\n"
     assert "".join(alphabet[k] for k in found.valid.tolist()) == "the cat"
     assert found.symbols == alphabet
+
+
+def test_every_end_of_a_line_is_one():
+    words, alphabet = ("a", "<eos>"), ("a", "\n", "<", "e", "o", "s", ">", " ")
+    text = torch.tensor([1, 0, 1, 1, 0])
+    found = in_characters(Corpus(train=text, valid=text, test=text, symbols=words), alphabet)
+    assert "".join(alphabet[n] for n in found.train.tolist()) == "\na\n\na"

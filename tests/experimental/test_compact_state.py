@@ -16,7 +16,7 @@ from tests.optim.test_implementations import (
     skip_without_compiler,
     walked,
 )
-from widevalley import EntropyAdam, EntropySGD
+from widevalley import EntropyAdam, EntropySGD, gradient_point
 from widevalley.experimental import CompactEntropyAdam, CompactEntropySGD
 from widevalley.experimental.compact_state import rounded, rounding_bits
 from widevalley.optim._noise import gaussian, step_key
@@ -292,3 +292,34 @@ def test_a_gpu_rounds_as_the_cpu_does(way):
 
     found, expected = walked("cuda", **WAYS[way]), walked("cpu", **LINES)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("build", COMPACT.values())
+@pytest.mark.parametrize(
+    ("name", "value"), [("readout", 0.9), ("gradient_point", gradient_point.Rounding(8))]
+)
+def test_what_compact_state_is_not_made_for_is_refused(build, name, value):
+    params = [nn.Parameter(torch.zeros(3))]
+    with pytest.raises(ValueError, match=f"{name} must be None beside compact state"):
+        build(params, **{name: value})
+    optimizer = build(params)
+    optimizer.param_groups[0][name] = value
+    params[0].grad = torch.ones(3)
+    with pytest.raises(ValueError, match=f"{name} must be None beside compact state"):
+        optimizer.step()
+
+
+def test_metrics_of_compact_state_are_those_of_the_walk():
+    torch.manual_seed(0)
+    start = torch.randn(500)
+    found = []
+    for build in (EntropySGD, CompactEntropySGD):
+        p = nn.Parameter(start.clone())
+        optimizer = build([p], langevin_steps=5)
+        for k in range(13):
+            p.grad = torch.sin(torch.arange(500.0) + k)
+            optimizer.step()
+        found.append(optimizer.metrics())
+    plain, compact = found
+    assert compact == {name: pytest.approx(plain[name], rel=0.01) for name in compact}
+    assert compact.keys() == plain.keys()

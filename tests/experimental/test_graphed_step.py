@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from widevalley import EntropyAdam, EntropySGD, LocalEntropy
 from widevalley.experimental import CompactEntropySGD, GraphedStep, graphed_step
+from widevalley.gradient_point import Smoothing
 from widevalley.optim import _kernel_cpu, _kernel_gpu
 
 TAPES = []
@@ -240,3 +241,9 @@ def test_a_real_graph(kind):
             torch.set_default_device("cpu")
 
     agree(on_gpu(by_hand), on_gpu(by_graph))
+
+
+def test_with_a_gradient_point_every_step_is_an_ordinary_one(tapes):
+    point = {"gradient_point": Smoothing(0.5)}
+    agree(by_hand(8, schedules, **point), by_graph(8, schedules, **point))
+    assert not any(tape.operations for tape in tapes)

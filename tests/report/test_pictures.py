@@ -86,3 +86,10 @@ def test_an_infinite_loss_leaves_a_gap_in_the_page(tmp_path):
     )
     assert lines["traces"][0]["y"] == [1.0, None, 2.0]
     assert plane["traces"][0]["z"] == [[0.0, None, pytest.approx(0.30103)]]
+
+
+def test_a_plane_of_small_losses_shows_their_differences(tmp_path):
+    loss = 10.0 ** np.arange(-9.0, -4)[:, None]
+    Slice((np.arange(5.0), np.arange(1.0)), loss).save(tmp_path / "plane.npz")
+    (plane,) = pictures_in(tmp_path)
+    assert plane["traces"][0]["z"][0] == pytest.approx([-9, -8, -7, -6, -5])

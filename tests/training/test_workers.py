@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from unittest.mock import Mock, patch
 
 import pytest
@@ -18,7 +19,8 @@ from torch.distributed.elastic.multiprocessing.errors import (
 from widevalley.cli.launch import _order, launch
 from widevalley.cli.verb import CRASHED
 from widevalley.training import RunConfig, RunFolder, SGDSettings, WorkerFailed
-from widevalley.training.workers import Workers
+from widevalley.training.loop import Loop
+from widevalley.training.workers import Workers, respread
 
 WALK = ("--optimizer", "entropy-sgd", "--optimizer.langevin-steps", "7", "--workers", "2")
 
@@ -139,6 +141,25 @@ def test_interrupted_workers_go_on_as_fewer(tmp_path):
 
 
 @pytest.mark.slow
+def test_one_process_goes_on_as_two_from_amid_a_walk(tmp_path):
+    process = start(tmp_path, *WALK[:-2], "--checkpoint-every", "0.01", epochs="400")
+    while not (folder(tmp_path).path / "checkpoint.pt").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    done = folder(tmp_path).checkpoint()["gradients"]
+    process = start(tmp_path, *WALK, "--checkpoint-every", "0.5", epochs="400")
+    for _ in range(600):
+        if folder(tmp_path).checkpoint()["gradients"] > done or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert folder(tmp_path).checkpoint()["gradients"] > done, said
+    assert process.returncode == 130
+
+
+@pytest.mark.slow
 def test_what_workers_cannot_do_is_said_once_and_nothing_is_written(tmp_path):
     code, said = train(tmp_path, "--optimizer", "adam", "--workers", "2")
     assert (code, said) == (
@@ -207,3 +228,27 @@ def test_alone_nothing_is_asked_of_others():
     assert alone.mean(0.1) == 0.1
     assert alone.own({"a": 1}) == {"a": 1}
     assert not alone.orphaned
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3), (3, 2), (2, 2)])
+def test_what_a_text_carries_goes_to_the_columns_of_each_worker(before, after):
+    whole = torch.arange(2.0 * 7 * 3).view(2, 7, 3)
+    parts = [(whole[:, k::before], whole[:, k::before] + 1) for k in range(before)]
+    state = {"carried": parts[0], "gradients": 5}
+    if before > 1:
+        state["others"] = [{"carried": part} for part in parts[1:]]
+    found = respread(state, after)
+    assert len(found) == after
+    for k, each in enumerate(found):
+        assert each["gradients"] == 5
+        assert "others" not in each
+        for t, more in zip(each["carried"], (0, 1), strict=True):
+            assert torch.equal(t, whole[:, k::after] + more)
+
+
+def test_of_shared_gradients_a_worker_saves_what_is_its_own(task, config):
+    loop = Loop(task, replace(config, optimizer=SGDSettings(), device="cpu", precision="32-true"))
+    state = loop.state_dict()
+    assert loop.own_part(state) is state
+    loop.config = replace(loop.config, sync="step")
+    assert set(loop.own_part(state)) == {"carried", "loss_sum", "loss_steps", "rng"}

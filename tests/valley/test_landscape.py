@@ -219,3 +219,8 @@ def test_another_kind_of_file_is_refused_by_name(kind, tmp_path):
     assert file.exists()  # under the name it was given
     with pytest.raises(ValueError, match="result: holds no"):
         kind.load(file)
+
+
+def test_a_file_may_be_named_by_a_string(tmp_path):
+    FisherDiagonal(np.zeros(2), np.zeros(2)).save(str(tmp_path / "fisher.npz"))
+    assert len(FisherDiagonal.load(tmp_path / "fisher.npz").exact) == 2
