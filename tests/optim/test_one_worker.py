@@ -187,3 +187,24 @@ def test_a_worker_that_loads_anothers_state_stays_itself(group):
     saved["param_groups"][0]["worker"] = 5
     optimizer.load_state_dict(saved)
     assert optimizer.param_groups[0]["worker"] == 0
+
+
+def test_means_that_cannot_land_yet_are_not_lost_to_those_of_others(group):
+    """The first group's rate is 0 while its means are there; the second's walks go on."""
+    a, b = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(3))
+    optimizer = EntropySGD(
+        [{"params": [a]}, {"params": [b]}],
+        langevin_steps=4,
+        langevin_momentum=0.0,
+        gamma=0.0,
+        noise=0.0,
+        averaging=1.0,
+        process_group=Workers(group, delay=2),
+    )
+    for step in range(20):
+        optimizer.param_groups[0]["lr"] = 0.0 if 4 <= step < 12 else 1.0
+        a.grad = torch.full((3,), float(step < 4))
+        b.grad = torch.ones(3) if step >= 4 else None
+        optimizer.step()
+    with optimizer.at_anchor():
+        torch.testing.assert_close(a.detach(), torch.full((3,), 0.6))

@@ -24,6 +24,8 @@ class MuonWithAdamW(Optimizer):
     def __init__(
         self, model: nn.Module, *, lr: float, momentum: float, weight_decay: float
     ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum={momentum}: must be in [0, 1)")
         matrices = hidden_matrices(model)
         if not matrices:
             raise ValueError("muon: the network has no hidden matrix")

@@ -56,6 +56,7 @@ class LocalWalks(ConnectedOptimizer):
                 _set(mu, x, arrived())
                 self._end_walks(moving)
                 return
+            self._arrive(fragment)  # of who could not land, for its lr is 0
             self._flights[fragment] = ended, agreed, arrived
             copy_(views(state["sent"] for _, state in ended), s)
             for _, state in ended:
