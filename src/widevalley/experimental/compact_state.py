@@ -45,9 +45,9 @@ class _CompactState(LangevinWalk):
         self._narrow, self._offload = state_dtype is not None, offload_anchor
         super().__init__(*args, **settings)
 
-    def _settings_changed(self, group: Group) -> None:
+    def _check_change(self, group: Group) -> None:
         self._check_plain(group)
-        super()._settings_changed(group)
+        super()._check_change(group)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; one parameter at a time is whole, which these are not made for."""

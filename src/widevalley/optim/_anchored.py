@@ -79,13 +79,14 @@ class AnchoredOptimizer(Measured):
     def _advance(self, groups: list[Group]) -> None:
         """Line 7, where the walks have ended at numbers, and the read-out."""
         self._check_walks(groups)
-        weights = list(map(readout_weight, groups))  # one that is refused moves nothing
+        # First of all, for a weight that is refused moves nothing.
+        reading = [(g, readout_weight(g)) for g in groups if g["readout"] is not None]
         if self._succession is None:
             self._move_anchors(groups)
         else:  # metrics() tells how they moved
             ended = [pair for group in groups for pair in self._walked(group)]
             self._succession.move(ended, lambda: self._move_anchors(groups))
-        for group, weight in zip(groups, weights, strict=True):
+        for group, weight in reading:
             self._read_out(group, weight)
 
     def _check_walks(self, groups: list[Group]) -> None:
@@ -119,7 +120,7 @@ class AnchoredOptimizer(Measured):
     def _read_out(self, group: Group, weight: float) -> None:
         """average <- (1 - c) average + c x, c the weight of this anchor."""
         states = [s for _, s in self._walked(group) if "average" in s]
-        if group["readout"] is not None and states:
+        if states:
             averages = views(state["average"] for state in states)
             anchors = views(state["anchor"] for state in states)
             torch._foreach_lerp_(averages, anchors, weight)
@@ -202,9 +203,7 @@ class AnchoredOptimizer(Measured):
 
 
 def readout_weight(group: Group) -> float:
-    """The weight of the next anchor in the read-out, 0 where there is none."""
-    if group["readout"] is None:
-        return 0.0
+    """The weight of the next anchor in the group's read-out."""
     k = group["outer_step"] + 1
     weight = as_readout(group["readout"])(k)
     check(f"readout({k})", weight, lambda c: 0 <= c <= 1, "in [0, 1]")

@@ -104,10 +104,9 @@ class BatchedReplicas:
 
         See `automatic_scope` of the optimizers, which is of many processes.
         """
-        for loss in losses.tolist():
-            check("loss", loss, *positive())
+        loss = _mean_loss(losses)
         squares = [optimizer._walked_square() for optimizer in self.optimizers]
-        loss, square = float(losses.mean()), sum(squares) / len(squares)
+        square = sum(squares) / len(squares)
         (gamma,) = {optimizer._set_scope(loss, square) for optimizer in self.optimizers}
         return gamma
 
@@ -120,10 +119,9 @@ class BatchedReplicas:
         Raises:
             ValueError: a loss is not above 0, or the anchors are not apart.
         """
-        for loss in losses.tolist():
-            check("loss", loss, *positive())
+        loss = _mean_loss(losses)
         distances = [optimizer._distance_from_centre() for optimizer in self.optimizers]
-        loss, distance = float(losses.mean()), sum(distances) / len(distances)
+        distance = sum(distances) / len(distances)
         (coupling,) = {optimizer._couple(loss, distance) for optimizer in self.optimizers}
         return coupling
 
@@ -218,6 +216,13 @@ class _Within(Channel):
             return [sum(own).div_(self.size) for own in zip(*laid.values(), strict=True)]
 
         return arrived
+
+
+def _mean_loss(losses: Tensor) -> float:
+    """The mean over replicas; ValueError where one is not above 0."""
+    for loss in losses.tolist():
+        check("loss", loss, *positive())
+    return float(losses.mean())
 
 
 def _stacked(t: Tensor, count: int) -> Tensor:
