@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from widevalley.data import Dataset
 from widevalley.models import DigitsMLP
-from widevalley.training import SGDSettings, Task, run
+from widevalley.training import Classification, SGDSettings, Task, run
 from widevalley.training.hardware import resolve
 from widevalley.training.loop import Loop
 
@@ -141,3 +142,13 @@ def test_the_seed_decides_everything(task, config, tmp_path):
     torch.rand(7)
     assert losses("b", 0) == first
     assert losses("c", 1) != first
+
+
+def test_batch_norm_has_statistics_of_any_number_of_samples(config):
+    """513 leave one beside a chunk, which has no variance."""
+    inputs, targets = torch.randn(513, 4), torch.zeros(513, dtype=torch.int64)
+    data = Dataset(inputs, targets, inputs, targets, 1)
+    feed = Classification(data, replace(config, holdout=0), torch.device("cpu"))
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(4))
+    with feed.statistics(model):
+        torch.testing.assert_close(model[0].running_mean, inputs.mean(0))

@@ -64,8 +64,10 @@ class Classification(Feed):
         # Every k-th sample: the first ones may be alike.
         inputs, _ = self.splits["train_set"]
         spread = inputs[:: -(-len(inputs) // STATISTICS)]
-        # Evenly, for of one sample alone there is no variance.
-        return recompute_batch_norm(model, spread.tensor_split(-(-len(spread) // CHUNK)))
+        parts = list(torch.split(spread, CHUNK))
+        if len(parts) > 1 and len(parts[-1]) == 1:  # of one sample alone there is no variance
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return recompute_batch_norm(model, parts)
 
     def training_batches(
         self, model: nn.Module, samples: int, chunk: int
